@@ -1,0 +1,1 @@
+"""Providers of models, and the table of their names."""

@@ -1,0 +1,1 @@
+"""Stores of threads, each behind a URL."""
