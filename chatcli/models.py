@@ -15,6 +15,9 @@ Part: TypeAlias = dict[str, object]
 Content: TypeAlias = str | tuple[Part, ...]
 
 
+_CUT_SHORT = frozenset({"length", "content_filter"})
+
+
 class Role(StrEnum):
     """Who wrote a message."""
 
@@ -58,9 +61,7 @@ class Message:
     @property
     def text(self) -> str:
         """The text of the message: all of it, or that of its text parts."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(str(part["text"]) for part in self.content if part.get("type") == "text")
+        return text_of(self.content)
 
     def to_json(self) -> dict[str, object]:
         """Return the wire form."""
@@ -160,6 +161,18 @@ class Page:
 
     threads: tuple[Thread, ...]
     next_cursor: str | None = None
+
+
+def state_of(finish_reason: str | None) -> TurnState:
+    """Return the state of an answer that its provider ended for this reason."""
+    return TurnState.TRUNCATED if finish_reason in _CUT_SHORT else TurnState.COMPLETE
+
+
+def text_of(content: Content) -> str:
+    """Return the text of `content`: all of it, or that of its text parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(str(part["text"]) for part in content if part.get("type") == "text")
 
 
 def utc_now() -> datetime:

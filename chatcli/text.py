@@ -8,6 +8,7 @@ from chatcli.errors import InvalidRequest, InvalidText, TooLong
 
 THREAD_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 TITLE_LENGTH = 60
+_GENERATED_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -60,6 +61,11 @@ def new_id() -> str:
     value |= int.from_bytes(os.urandom(10)) & ~(0xF << 76) & ~(0x3 << 62)
     digits = f"{value | 0x7 << 76 | 0x2 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_generated_id(thread_id: str) -> bool:
+    """Tell whether `thread_id` looks like one that `new_id` made."""
+    return _GENERATED_ID.fullmatch(thread_id) is not None
 
 
 def title_of(prompt: str) -> str:

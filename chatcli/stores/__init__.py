@@ -1,1 +1,41 @@
-"""Stores of threads, each behind a URL."""
+"""Where threads are kept: one contract (`base`), one module a kind of store, chosen by a URL's scheme."""
+
+from typing import TYPE_CHECKING
+
+from chatcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chatcli.stores.base import ThreadStore
+
+_FORMS = "use sqlite:///PATH (an absolute PATH makes it sqlite:////…) or memory://"
+
+
+def open_store(url: str, *, threaded: bool = False) -> "ThreadStore":
+    """Return the store behind `url`; nothing is read or written before its first call.
+
+    With `threaded` the store works on a thread of its own and never blocks an event loop. Without
+    it the calls block, and their coroutines never suspend: they need no event loop.
+
+    Raises:
+        ConfigError: the URL names no store of this version. The message never holds the URL
+            beyond its scheme, since what follows may hold a password.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ConfigError("the store is not given as a URL", hint=_FORMS)
+    match scheme.lower():
+        case "sqlite":
+            from chatcli.stores.sqlite import SqliteStore, path_of
+            from chatcli.stores.sqlite.runners import Inline, Threaded
+
+            return SqliteStore(path_of(url), runner=Threaded() if threaded else Inline())
+        case "memory":
+            from chatcli.stores.memory import MemoryStore
+
+            return MemoryStore()
+        case "postgresql" | "postgres" | "s3":
+            raise ConfigError(
+                f"this version has no {scheme.lower()} store: it has sqlite and memory", hint=_FORMS
+            )
+        case _:
+            raise ConfigError(f"there is no store for {scheme[:20]!r} URLs", hint=_FORMS)

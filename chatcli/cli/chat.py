@@ -1,0 +1,134 @@
+"""The command `chat`: one prompt from the command line, a pipe or files, one answer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chatcli.cli import completion, options, output
+from chatcli.errors import InvalidRequest
+
+MAX_INPUT_LENGTH = 1_000_000
+"""Characters of a message from the shell, where no setting says otherwise."""
+
+
+def chat(
+    *,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROMPT]...", help="The prompt; '-' reads it from standard input."),
+    ] = None,
+    thread: Annotated[
+        str | None,
+        typer.Option(
+            "-t",
+            "--thread",
+            metavar="ID",
+            help="Use this thread; make it if there is none.",
+            autocompletion=completion.threads,
+        ),
+    ] = None,
+    continue_: Annotated[
+        bool, typer.Option("-c", "--continue", help="Continue the thread that was used last.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="PROVIDER:MODEL",
+            help="The model to ask, or an alias.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("-s", "--system", metavar="TEXT", help="System prompt; '@FILE' reads it from a file."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "-l",
+            "--language",
+            metavar="NAME",
+            help="Language of the answers, kept with the thread [English].",
+        ),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="Sampling temperature.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Name the thread.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("-f", "--file", metavar="PATH", help="Add a text file or an image; repeatable."),
+    ] = None,
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Print the answer when it is whole.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Do not render Markdown.")] = False,
+    no_save: Annotated[bool, typer.Option("--no-save", help="Store nothing.")] = False,
+    no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Ignore standard input.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Run again with the same key on the same thread: print the stored answer."
+        ),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for a thread that is in use."),
+    ] = 30.0,
+    store: options.Store = None,
+    env_file: options.EnvFile = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask a model; the conversation is kept.
+
+    Words and piped data make one message: the words first, then the data in a fenced block.
+    """
+    from chatcli.cli import prompt, runtime
+    from chatcli.cli.answer import check_stdout
+    from chatcli.providers.base import ModelOptions
+    from chatcli.service.requests import TurnRequest
+
+    if continue_ and thread is not None:
+        raise InvalidRequest("--continue and --thread exclude each other")
+    check_stdout()
+    settings = runtime.load(store=store, env_file=env_file)
+    limit = settings.max_input_length or MAX_INPUT_LENGTH
+    content = prompt.gather(
+        words or [],
+        file or [],
+        use_stdin=not no_stdin,
+        limit=limit,
+        on_silence=lambda: None if quiet else output.say("waiting for standard input; --no-stdin ignores it"),
+    )
+    request = TurnRequest(
+        prompt=content,
+        max_length=limit,
+        thread_id=thread,
+        model=model,
+        system=None if system is None else prompt.read_system(system),
+        language=language,
+        title=title,
+        options=ModelOptions(temperature, max_tokens),
+        save=not no_save,
+        idempotency_key=idempotency_key,
+        wait=wait,
+        on_wait=None
+        if quiet
+        else lambda: output.note("waiting for the thread: another turn is running on it"),
+    )
+    from chatcli.cli import logs
+    from chatcli.cli.oneshot import Manner, converse
+
+    logs.start(settings)
+    manner = Manner(json=json, quiet=quiet, stream=not no_stream, markdown=not raw)
+    code = runtime.run(
+        lambda service: converse(service, request, manner, continue_last=continue_ or thread == "@last"),
+        settings,
+        loop=True,
+        threaded=True,
+    )
+    if code:
+        raise typer.Exit(code)

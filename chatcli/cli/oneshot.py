@@ -1,0 +1,131 @@
+"""One turn from the shell: tokens to standard output, talk to standard error, signals to the turn."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from chatcli.cli import output
+from chatcli.cli.answer import AnswerWriter
+from chatcli.errors import OutputClosed
+from chatcli.events import Event, Failed, Finished, Token
+from chatcli.models import TurnState
+from chatcli.service import ChatService, TurnRequest
+from chatcli.service.turn import RunningTurn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNAL_BASE = 128
+"""A shell's exit code for a signal is this plus its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the answer is shown."""
+
+    json: bool
+    quiet: bool
+    stream: bool
+    markdown: bool
+
+
+class Signals:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into one call; a second SIGINT ends the process at once."""
+
+    def __init__(self, on_first: Callable[[], object]) -> None:
+        self.on_first = on_first
+        self.received: int | None = None
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
+
+    def _receive(self, number: int) -> None:
+        if self.received is None:
+            self.received = number
+            self.on_first()
+        elif number == signal.SIGINT:
+            os._exit(_SIGNAL_BASE + number)
+
+
+async def converse(service: ChatService, request: TurnRequest, manner: Manner, *, continue_last: bool) -> int:
+    """Run one turn and show it; return the exit code, or raise the error that the turn ended with."""
+    writer = AnswerWriter(terminal=not manner.json and os.isatty(1))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 # a coroutine that runs is in a task
+    signals = Signals(task.cancel)
+    try:
+        if continue_last:
+            request = replace(request, thread_id=(await service.last_used()).id, must_exist=True)
+        async with service.turn(request) as turn:
+
+            def end_answer() -> None:
+                turn.stop()
+                writer.abandon()
+
+            signals.on_first = end_answer
+            show = _show_json if manner.json else _show_text
+            last = await show(turn, writer, manner)
+    except asyncio.CancelledError:
+        if signals.received is None:
+            raise
+        output.say("interrupted before the model was asked; nothing was stored")
+        return _SIGNAL_BASE + signals.received
+    return _conclude(last, writer, manner, signals)
+
+
+async def _show_text(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+    held: list[str] = []
+    async for event in turn:
+        if isinstance(event, Token):
+            if manner.stream:
+                await writer.write(event.content)
+            else:
+                held.append(event.content)
+        elif isinstance(event, Finished | Failed):
+            if held:
+                await writer.write_whole("".join(held), markdown=manner.markdown)
+            await writer.finish()
+            return event
+    raise AssertionError("a turn ends with its last event")
+
+
+async def _show_json(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+    held: list[str] = []
+    async for event in turn:
+        if isinstance(event, Token) and not manner.stream:
+            held.append(event.content)
+            continue
+        if isinstance(event, Finished | Failed) and held:
+            await _write_line(writer, Token(event.thread_id, "".join(held)))
+        await _write_line(writer, event)
+        if isinstance(event, Finished | Failed):
+            return event
+    raise AssertionError("a turn ends with its last event")
+
+
+async def _write_line(writer: AnswerWriter, event: Event) -> None:
+    await writer.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+
+
+def _conclude(last: Finished | Failed, writer: AnswerWriter, manner: Manner, signals: Signals) -> int:
+    """Say on standard error what the answer itself does not show, and return the exit code."""
+    talk = not manner.quiet and not manner.json
+    if talk and last.saved and output.is_terminal(sys.stderr):
+        output.note(f"thread {last.thread_id} · continue with: chatcli chat -t {last.thread_id}")
+    if isinstance(last, Failed):
+        raise last.error
+    if signals.received is not None and last.state is TurnState.INTERRUPTED:
+        if talk:
+            kept = "what arrived is kept as interrupted" if last.saved else "nothing was stored"
+            output.say(f"interrupted; {kept}")
+        return _SIGNAL_BASE + signals.received
+    if last.state is TurnState.TRUNCATED and talk:
+        output.say(f"the answer is cut short: the provider stopped it ({last.finish_reason})")
+    if writer.failure is not None:
+        raise OutputClosed(
+            f"the answer could not be written: {writer.failure.strerror}",
+            hint=f"it is stored: chatcli history {last.thread_id} --tail 1" if last.saved else None,
+            saved=last.saved,
+        )
+    return 0

@@ -1,0 +1,262 @@
+"""`ChatService`: what every door does with threads. Importing it costs nothing; a turn imports the rest."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chatcli.errors import InvalidRequest, ThreadNotFound
+from chatcli.models import LOCAL_OWNER, Message, Page, Role, Thread, Turn, text_of, utc_now
+from chatcli.service.requests import TurnRequest, fingerprint
+from chatcli.stores import open_store
+from chatcli.stores.base import Begun, NewTurn, ThreadStore, message_id
+from chatcli.text import check_text, check_thread_id, is_generated_id, new_id, title_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from weakref import WeakValueDictionary
+
+    from chatcli.config import Settings
+    from chatcli.providers.base import Provider
+    from chatcli.providers.limiter import Limiter
+    from chatcli.service.turn import RunningTurn
+
+__all__ = ["ChatService", "TurnRequest", "open_service"]
+
+LAST_USED = "@last"
+SHORTEST_PREFIX = 4
+CANDIDATES = 10
+
+
+class ChatService:
+    """The threads of one owner in one store, and the turns that run on them."""
+
+    def __init__(self, store: ThreadStore, settings: "Settings", *, owner: str = LOCAL_OWNER) -> None:
+        self.store = store
+        self.settings = settings
+        self.owner = owner
+        self._providers: dict[str, Provider] = {}
+        self._limiter: Limiter | None = None
+        self._locks: WeakValueDictionary[str, asyncio.Lock] | None = None
+
+    async def aclose(self) -> None:
+        """Close providers and store."""
+        for provider in self._providers.values():
+            await provider.aclose()
+        await self.store.aclose()
+
+    # Finding -----------------------------------------------------------------------------------
+
+    async def resolve(self, reference: str) -> str:
+        """Return the id of the thread that `reference` names: an id, a unique prefix of one, or ``@last``.
+
+        Raises:
+            ThreadNotFound: there is none; never is another thread taken instead.
+            InvalidRequest: several begin like that; the message lists them.
+        """
+        if reference == LAST_USED:
+            return (await self.last_used()).id
+        check_thread_id(reference)
+        try:
+            return (await self.store.thread(self.owner, reference)).id
+        except ThreadNotFound:
+            if len(reference) < SHORTEST_PREFIX:
+                raise
+        found = await self._beginning_with(reference)
+        if not found:
+            raise ThreadNotFound(f"there is no thread {reference}", hint="chatcli history lists the threads")
+        if len(found) > 1:
+            raise InvalidRequest(f"several threads begin with {reference}", hint=_candidates(found))
+        return found[0].id
+
+    async def last_used(self) -> Thread:
+        """Return the thread that was used last, or raise `ThreadNotFound`."""
+        page = await self.store.threads(self.owner, limit=1)
+        if not page.threads:
+            raise ThreadNotFound("there is no thread to continue", hint='begin one: chatcli chat "hello"')
+        return page.threads[0]
+
+    async def _beginning_with(self, prefix: str) -> tuple[Thread, ...]:
+        page = await self.store.threads(self.owner, limit=CANDIDATES, archived=None, prefix=prefix)
+        return page.threads
+
+    # Reading and changing ----------------------------------------------------------------------
+
+    async def thread(self, thread_id: str) -> Thread:
+        """Return the thread with exactly this id."""
+        return await self.store.thread(self.owner, thread_id)
+
+    async def turns(self, thread_id: str, *, tail: int | None = None) -> tuple[Turn, ...]:
+        """Return the turns of a thread, oldest first; with `tail` only so many of the newest."""
+        if tail is None:
+            return await self.store.turns(self.owner, thread_id)
+        thread = await self.store.thread(self.owner, thread_id)
+        return await self.store.turns(self.owner, thread_id, after=max(0, thread.turn_count - tail))
+
+    async def threads(self, *, limit: int, cursor: str | None = None, archived: bool | None = False) -> Page:
+        """Return threads, last used first; `archived` None means both kinds."""
+        return await self.store.threads(self.owner, limit=limit, cursor=cursor, archived=archived)
+
+    async def check_store(self) -> tuple[str, ...]:
+        """Open the store for real and return known trouble, one sentence each."""
+        return await self.store.check()
+
+    async def models(self, spec: str | None = None) -> Sequence[str]:
+        """Ask the provider of `spec` (or of the settings) for the models that it offers."""
+        return await self._provider(spec, None).models()
+
+    # Turns -------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def turn(self, request: TurnRequest) -> AsyncIterator["RunningTurn"]:
+        """Begin a turn and run it; leaving the block ends it, and its end is stored by then.
+
+        Everything that can be wrong before the model is asked is raised here, and nothing is
+        written then. What happens afterwards comes as the turn's last event.
+
+        Raises:
+            InvalidRequest, InvalidText, TooLong, ThreadNotFound, ThreadArchived, ConfigError;
+            ThreadBusy after `request.wait` seconds; StoreUnavailable, NotSaved (read-only) and the
+            other errors of the store.
+        """
+        from chatcli.service.turn import RunningTurn, TurnPlan, Waiting
+
+        thread = await self._existing(request)
+        provider = self._provider(request.model, thread)
+        new = _new_turn(request, thread, provider.spec, self.owner)
+        waiting = Waiting(request.wait, request.on_wait)
+        async with waiting.for_lock(self._lock(new.thread_id)):
+            history: Sequence[Message] | None = None
+            if request.save:
+                begun = await waiting.for_thread(lambda: self.store.begin(new))
+            else:
+                begun, history = await self._unsaved(new, thread)
+            running = RunningTurn(
+                TurnPlan(
+                    store=self.store,
+                    settings=self.settings,
+                    owner=self.owner,
+                    provider=provider,
+                    limiter=self._outbound_limiter(),
+                    options=request.options,
+                    begun=begun,
+                    history=history,
+                )
+            )
+            running.start()
+            try:
+                yield running
+            finally:
+                await running.aclose()
+
+    async def _existing(self, request: TurnRequest) -> Thread | None:
+        """Return the request's thread; None if it is yet to be made."""
+        if request.thread_id is None:
+            return None
+        thread_id = check_thread_id(request.thread_id)
+        try:
+            return await self.store.thread(self.owner, thread_id)
+        except ThreadNotFound:
+            if request.must_exist:
+                raise
+        found = [thread for thread in await self._beginning_with(thread_id) if is_generated_id(thread.id)]
+        if found:
+            raise InvalidRequest(
+                f"there is no thread {thread_id}, and it is the beginning of other ids",
+                hint=_candidates(found),
+            )
+        return None
+
+    async def _unsaved(self, new: NewTurn, thread: Thread | None) -> tuple[Begun, Sequence[Message]]:
+        """Return what `begin` would, and the context, with nothing written."""
+        limit = self.settings.max_conversation_length
+        history: Sequence[Message] = ()
+        if thread is not None:
+            history = await self.store.context(self.owner, thread.id, limit=limit)
+        from chatcli.stores.memory import MemoryStore
+
+        scratch = MemoryStore()
+        begun = await scratch.begin(
+            new
+            if thread is None
+            else replace(new, system=new.system or thread.system, language=new.language or thread.language)
+        )
+        return replace(begun, lease=None, created=False), history
+
+    def _provider(self, spec: str | None, thread: Thread | None) -> "Provider":
+        """Return the provider of a model: asked for, set, or used last on the thread, in this order."""
+        from chatcli.providers import open_provider
+        from chatcli.providers.table import resolve_model
+
+        if spec is None and thread is not None and self.settings.model is None:
+            spec = thread.model
+        resolved = resolve_model(self.settings, spec)
+        provider = self._providers.get(str(resolved))
+        if provider is None:
+            provider = self._providers[str(resolved)] = open_provider(self.settings, resolved)
+        return provider
+
+    def _outbound_limiter(self) -> "Limiter | None":
+        if self._limiter is None:
+            from chatcli.providers.limiter import Limiter
+
+            self._limiter = Limiter(self.settings)
+        return self._limiter
+
+    def _lock(self, thread_id: str) -> "asyncio.Lock":
+        """Return the lock of a thread in this process: it keeps its waiters in order of arrival."""
+        import asyncio
+        from weakref import WeakValueDictionary
+
+        if self._locks is None:
+            self._locks = WeakValueDictionary()
+        lock = self._locks.get(thread_id)
+        if lock is None:
+            lock = self._locks[thread_id] = asyncio.Lock()
+        return lock
+
+
+def open_service(settings: "Settings", *, threaded: bool = False) -> ChatService:
+    """Return the service over the store of `settings`.
+
+    With `threaded` the store works on a thread of its own; without it, its coroutines never
+    suspend where the store allows that.
+    """
+    return ChatService(open_store(settings.store, threaded=threaded), settings)
+
+
+def _new_turn(request: TurnRequest, thread: Thread | None, model: str, owner: str) -> NewTurn:
+    text = text_of(request.prompt)
+    check_text(text, source="the message", limit=request.max_length)
+    for name, value in (
+        ("the system prompt", request.system),
+        ("the title", request.title),
+        ("the language", request.language),
+    ):
+        if value is not None:
+            check_text(value, source=name)
+    turn_id, now = new_id(), utc_now()
+    prompt = [(Role.HUMAN, request.prompt)]
+    if request.system is not None and (thread is None or thread.system != request.system):
+        prompt.insert(0, (Role.SYSTEM, request.system))
+    return NewTurn(
+        owner=owner,
+        thread_id=request.thread_id or new_id(),
+        turn_id=turn_id,
+        model=model,
+        prompt=tuple(
+            Message(message_id(turn_id, index), role, content, now)
+            for index, (role, content) in enumerate(prompt)
+        ),
+        title=request.title or title_of(text),
+        rename=request.title is not None,
+        language=request.language,
+        system=request.system,
+        create=not request.must_exist,
+        idempotency_key=request.idempotency_key,
+        fingerprint=None if request.idempotency_key is None else fingerprint(request, model),
+    )
+
+
+def _candidates(threads: Sequence[Thread]) -> str:
+    return "\n".join(["these begin like that:", *(f"  {thread.id}  {thread.title}" for thread in threads)])

@@ -1,0 +1,51 @@
+"""What a door asks of the service: one turn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chatcli.models import Content
+from chatcli.providers.base import ModelOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """One prompt for one thread, and how it is to be answered."""
+
+    prompt: Content
+    max_length: int
+    """Characters that the text of the prompt may have."""
+    thread_id: str | None = None
+    """The exact id of the thread; it is made if it is missing. None makes a new one."""
+    must_exist: bool = False
+    """Raise `ThreadNotFound` instead of making the thread."""
+    model: str | None = None
+    """``PROVIDER:MODEL`` or an alias; None takes the setting, then what the thread used last."""
+    system: str | None = None
+    """A new system prompt for the thread, from this turn on."""
+    language: str | None = None
+    title: str | None = None
+    options: ModelOptions = field(default_factory=ModelOptions)
+    save: bool = True
+    """Without it nothing is stored: the thread, where there is one, is only read."""
+    idempotency_key: str | None = None
+    wait: float = 30.0
+    """Seconds to wait for a thread on which another turn is running."""
+    on_wait: Callable[[], None] | None = None
+    """Called once if there is something to wait for."""
+
+
+def fingerprint(request: TurnRequest, model: str) -> str:
+    """Return a digest of everything that makes `request` what it is, but not of when it comes."""
+    import hashlib
+    import json
+
+    options = request.options
+    parts = [
+        request.prompt,
+        model,
+        request.system,
+        request.language,
+        options.temperature,
+        options.max_tokens,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

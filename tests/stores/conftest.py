@@ -1,0 +1,81 @@
+"""The stores that the contract is checked on. A new one joins by one line in `KINDS`."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from chatcli.stores import open_store
+from chatcli.stores.base import ThreadStore
+from tests.stores.rival import Rival, rival_of
+
+OpenStore: TypeAlias = Callable[[], ThreadStore]
+OpenRival: TypeAlias = Callable[[], Rival]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of store: its URL under a test's own folder, and whether other processes reach it."""
+
+    url: Callable[[Path], str]
+    threaded: bool = True
+    shared: bool = True
+
+
+KINDS = {
+    "memory": Kind(lambda _: "memory://", shared=False),
+    "sqlite": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db"),
+    "sqlite-inline": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db", threaded=False),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on all stores, or on those that several processes can share if it needs that."""
+    if "kind" in metafunc.fixturenames:
+        shared = "url" in metafunc.fixturenames
+        names = [name for name, kind in KINDS.items() if kind.shared or not shared]
+        metafunc.parametrize("kind", names, indirect=True)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The kind of store under test."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+async def store(kind: Kind, tmp_path: Path) -> AsyncIterator[ThreadStore]:
+    """An empty store."""
+    store = open_store(kind.url(tmp_path), threaded=kind.threaded)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def url(kind: Kind, tmp_path: Path) -> str:
+    """The URL of `store`; asking for it keeps a test to the stores that can be shared."""
+    return kind.url(tmp_path)
+
+
+@pytest.fixture
+async def open_again(kind: Kind, url: str) -> AsyncIterator[OpenStore]:
+    """Opens one more store object on the same place, in this process."""
+    opened: list[ThreadStore] = []
+
+    def open_one() -> ThreadStore:
+        opened.append(open_store(url, threaded=kind.threaded))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        await store.aclose()
+
+
+@pytest.fixture
+def open_rival(url: str) -> Iterator[OpenRival]:
+    """Runs one more process on the same place."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(rival_of(url))
