@@ -87,9 +87,11 @@ async def ask_model(state: MessagesState, runtime: Runtime[TurnContext]) -> dict
     context = runtime.context
     answer = context.answer
     now = utc_now()
-    messages = [Message("", Role.SYSTEM, context.instructions, now)]
-    for message in window(state["messages"], context.max_messages):
-        messages.append(from_langchain(message, message.id or "", now))
+    recent = window(state["messages"], context.max_messages)
+    messages = [
+        Message("", Role.SYSTEM, context.instructions, now),
+        *(from_langchain(message, message.id or "", now) for message in recent),
+    ]
     try:
         deltas = ask(
             context.provider,

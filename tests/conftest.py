@@ -1,11 +1,13 @@
 """Fixtures that every suite may use; sockets reach loopback and nothing else."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pytest_socket import socket_allow_hosts
 
 from tests.fake_provider import FakeProvider, running
+from tests.program import Chatcli
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,6 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_setup() -> None:
     """Keep every test off the network."""
     socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+@pytest.fixture
+def chatcli(tmp_path: Path) -> Chatcli:
+    """The program, with a home of its own."""
+    return Chatcli.at(tmp_path)
 
 
 @pytest.fixture(scope="session")

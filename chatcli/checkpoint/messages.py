@@ -9,7 +9,14 @@ import copy
 from datetime import datetime
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from chatcli.errors import InvalidRequest
 from chatcli.models import Content, Message, Part, Role
@@ -17,7 +24,7 @@ from chatcli.models import Content, Message, Part, Role
 _CALL, _RESULT = "tool_call", "tool_result"
 
 
-def to_langchain(message: Message) -> BaseMessage:
+def to_langchain(message: Message) -> AnyMessage:
     """Return the message with its id and parts as LangChain's class for its role."""
     parts: list[Part] = [] if isinstance(message.content, str) else copy.deepcopy(list(message.content))
     calls = [part for part in parts if part.get("type") == _CALL]

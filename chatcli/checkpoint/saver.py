@@ -1,8 +1,9 @@
 """`ThreadSaver`: what LangGraph asks of a checkpointer, answered by a `ThreadStore`."""
 
+import itertools
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -89,16 +90,6 @@ class ThreadSaver(SyncMethods):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, newest first."""
-        for row in await self._rows(config, filter, before, limit):
-            yield await self._read(row)
-
-    async def _rows(
-        self,
-        config: RunnableConfig | None,
-        wanted: Mapping[str, Any] | None,
-        before: RunnableConfig | None,
-        limit: int | None,
-    ) -> list[CheckpointRow]:
         configurable = config["configurable"] if config else {}
         checkpoint_id = configurable.get("checkpoint_id")
         rows = await self._store.list_checkpoints(
@@ -106,13 +97,11 @@ class ThreadSaver(SyncMethods):
             str(configurable["thread_id"]) if config else None,
             configurable.get("checkpoint_ns"),
             before=get_checkpoint_id(before) if before else None,
-            limit=None if wanted or checkpoint_id else limit,
+            limit=None if filter or checkpoint_id else limit,
         )
-        return [
-            row
-            for row in rows
-            if checkpoint_id in (None, "", row.key.checkpoint_id) and matches(row, wanted or {})
-        ][:limit]
+        found = (row for row in rows if checkpoint_id in (None, "", row.key.checkpoint_id))
+        for row in itertools.islice((row for row in found if matches(row, filter or {})), limit):
+            yield await self._read(row)
 
     async def _read(self, row: CheckpointRow) -> CheckpointTuple:
         checkpoint, turn_id = decode(row)
@@ -289,10 +278,12 @@ def _handle(config: RunnableConfig) -> TurnHandle | None:
     return None
 
 
-def _synthesize(key: CheckpointKey, messages: list[BaseMessage], *, marked: bool = False) -> CheckpointTuple:
+def _synthesize(
+    key: CheckpointKey, messages: Sequence[BaseMessage], *, marked: bool = False
+) -> CheckpointTuple:
     """Return a checkpoint for a chat thread that has none: answers so far were all cut short."""
     checkpoint = empty_checkpoint()
-    checkpoint["channel_values"][MESSAGES] = messages
+    checkpoint["channel_values"][MESSAGES] = list(messages)
     checkpoint["channel_versions"][MESSAGES] = _next_version(None)
     return CheckpointTuple(
         config=config_of(replace(key, checkpoint_id=checkpoint["id"]), marked=marked),

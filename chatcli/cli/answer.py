@@ -47,9 +47,9 @@ class AnswerWriter:
             await self.write(text)
             return
         from chatcli.cli.markdown import render
-        from chatcli.cli.output import terminal
+        from chatcli.cli.output import screen_size, terminal
 
-        await self._put(render(text, width=terminal().columns, color=terminal().color))
+        await self._put(render(text, width=screen_size().columns, color=not terminal().no_color))
 
     async def finish(self) -> None:
         """Write what the gate held back; on a terminal, end the last line."""

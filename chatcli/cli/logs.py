@@ -12,9 +12,7 @@ from chatcli.cli.terminal import visible
 if TYPE_CHECKING:
     from chatcli.config import Settings
 
-_Raised: TypeAlias = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+_Raised: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -1,7 +1,6 @@
 """One turn from the shell: tokens to standard output, talk to standard error, signals to the turn."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from chatcli.cli import output
 from chatcli.cli.answer import AnswerWriter
 from chatcli.errors import OutputClosed
-from chatcli.events import Event, Failed, Finished, Token
+from chatcli.events import Failed, Finished, Token
 from chatcli.models import TurnState
 from chatcli.service import ChatService, TurnRequest
 from chatcli.service.turn import RunningTurn
@@ -97,15 +96,11 @@ async def _show_json(turn: RunningTurn, writer: AnswerWriter, manner: Manner) ->
             held.append(event.content)
             continue
         if isinstance(event, Finished | Failed) and held:
-            await _write_line(writer, Token(event.thread_id, "".join(held)))
-        await _write_line(writer, event)
+            await writer.write(output.json_line(Token(event.thread_id, "".join(held)).to_json()))
+        await writer.write(output.json_line(event.to_json()))
         if isinstance(event, Finished | Failed):
             return event
     raise AssertionError("a turn ends with its last event")
-
-
-async def _write_line(writer: AnswerWriter, event: Event) -> None:
-    await writer.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
 
 
 def _conclude(last: Finished | Failed, writer: AnswerWriter, manner: Manner, signals: Signals) -> int:

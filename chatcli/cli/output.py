@@ -94,15 +94,20 @@ def flush() -> None:
         raise _refused(error) from None
 
 
-def write_json(value: object) -> None:
-    """Write one JSON document on one line.
+def json_line(value: object) -> str:
+    """Return one JSON document on one line, with its line end.
 
     Characters that a terminal must not see are escaped, which changes nothing for who parses it.
     """
     import json
 
     document = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    write(FORBIDDEN.sub(_escape, document) + "\n")
+    return FORBIDDEN.sub(_escape, document) + "\n"
+
+
+def write_json(value: object) -> None:
+    """Write one JSON document on one line."""
+    write(json_line(value))
 
 
 def say(text: str) -> None:

@@ -3,7 +3,6 @@
 import shlex
 import signal
 import subprocess
-from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -42,10 +41,8 @@ def show(text: str, terminal: "TerminalSettings") -> bool:
     # Ctrl-C is the pager's: it must not lose the terminal to a shell while it still draws.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # A pager that is left early is no error.
-        with suppress(BrokenPipeError):
-            pager.communicate(text.encode("utf-8", "backslashreplace"))
-        pager.wait()
+        # A pager that is left early is no error to `communicate` either.
+        pager.communicate(text.encode("utf-8", "backslashreplace"))
     finally:
         signal.signal(signal.SIGINT, before)
     return True

@@ -1,5 +1,6 @@
 """Engines over LangChain's chat models: ChatOpenAI and ChatGroq."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from chatcli.providers.transport import PLACEHOLDER, open_client
 
 if TYPE_CHECKING:
     from chatcli.providers import Target
+
+logger = logging.getLogger(__name__)
 
 _ROLES = {Role.HUMAN: "user", Role.AI: "assistant", Role.SYSTEM: "system", Role.TOOL: "user"}
 
@@ -135,6 +138,8 @@ class ChatModelProvider:
             return self._faults.connect_timeout()
         if isinstance(error, self._parts.connections):
             return self._faults.unreachable()
+        # Its name alone: its text may be the provider's.
+        logger.debug("an answer of %s could not be read: %s", self.spec, type(error).__name__)
         return self._faults.protocol()
 
 

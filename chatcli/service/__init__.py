@@ -126,7 +126,7 @@ class ChatService:
         new = _new_turn(request, thread, provider.spec, self.owner)
         waiting = Waiting(request.wait, request.on_wait)
         async with waiting.for_lock(self._lock(new.thread_id)):
-            history: Sequence[Message] | None = None
+            history: Sequence[Message] = ()
             if request.save:
                 begun = await waiting.for_thread(lambda: self.store.begin(new))
             else:

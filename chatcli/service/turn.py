@@ -14,7 +14,7 @@ from chatcli.providers.base import Delta, ModelOptions, Provider
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph import MessagesState
 
     from chatcli.agent import Answer
     from chatcli.config import Settings
@@ -85,8 +85,8 @@ class TurnPlan:
     limiter: "Limiter | None"
     options: ModelOptions
     begun: Begun
-    history: Sequence[Message] | None = None
-    """Context of a turn that is not stored; None for one that is (its saver reads the context)."""
+    history: Sequence[Message] = ()
+    """Context of a turn that is not stored; one that is gets it from its saver."""
 
 
 class RunningTurn:
@@ -156,7 +156,7 @@ class RunningTurn:
 
     async def _keep(self) -> None:
         """Run the turn to its end, whatever that is, and store it; only this task commits failures."""
-        if self._plan.begun.lease is None and self._plan.history is None:
+        if self._plan.begun.turn.finished_at is not None:
             await self._replay()
             return
         from chatcli.agent import Answer
@@ -206,15 +206,14 @@ class RunningTurn:
             emit=self._emit,
         )
         prompt = [message for message in begun.turn.messages if message.role is not Role.SYSTEM]
+        state: MessagesState = {"messages": [to_langchain(message) for message in (*plan.history, *prompt)]}
         if begun.lease is None:
-            messages = [to_langchain(message) for message in (*(plan.history or ()), *prompt)]
-            await build_graph(None).ainvoke({"messages": messages}, context=context)
+            await build_graph(None).ainvoke(state, context=context)
             return None
         handle = TurnHandle(begun.lease, begun.turn, context.max_messages)
-        config: RunnableConfig = {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}}
         await build_graph(ThreadSaver(plan.store, owner=plan.owner)).ainvoke(
-            {"messages": [to_langchain(message) for message in prompt]},
-            config,
+            state,
+            {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}},
             context=context,
             durability="exit",
         )

@@ -19,117 +19,42 @@ Errors of every method: `StoreUnavailable` (can't be reached, or held for longer
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
-from chatcli.models import Message, Page, Thread, Turn, TurnError, TurnState, Usage
+from chatcli.models import Message, Page, Thread, Turn
+from chatcli.stores.records import (
+    LEASE_SECONDS,
+    Begun,
+    Blob,
+    CheckpointKey,
+    CheckpointRow,
+    Expiry,
+    Hit,
+    Keep,
+    Lease,
+    NewTurn,
+    Outcome,
+    PendingWrite,
+    Sweep,
+    message_id,
+)
 
-LEASE_SECONDS = 30.0
-"""How long a lease holds without being renewed; holders renew it every third of that."""
-
-Keep = Literal["all", "latest"]
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """What `ThreadStore.begin` writes. The ids of the messages follow `message_id`."""
-
-    owner: str
-    thread_id: str
-    turn_id: str
-    model: str
-    prompt: tuple[Message, ...]
-    """The human message, after a system message where a system prompt was given with the turn."""
-    title: str
-    """Title of the thread if `begin` makes it, or if `rename` is set."""
-    rename: bool = False
-    language: str | None = None
-    """New language of the thread; None keeps it (English on a new one)."""
-    system: str | None = None
-    """New system prompt of the thread; None keeps it."""
-    create: bool = True
-    """Whether a missing thread is made; without it `ThreadNotFound` is raised."""
-    idempotency_key: str | None = None
-    fingerprint: str | None = None
-    """Digest of the request behind `idempotency_key`: the same key must come with the same one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to finish one running turn."""
-
-    owner: str
-    thread_id: str
-    turn_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A turn that `begin` wrote, or (`lease` is None) the finished one that has its idempotency key."""
-
-    thread: Thread
-    turn: Turn
-    created: bool
-    lease: Lease | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a turn ended; `messages` are the model's, without the prompt."""
-
-    state: TurnState
-    messages: tuple[Message, ...] = ()
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    error: TurnError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointKey:
-    """The place of a LangGraph checkpoint. `checkpoint_id` empty stands for the newest."""
-
-    owner: str
-    thread_id: str
-    namespace: str = ""
-    checkpoint_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A value as LangGraph's serializer wrote it: its type tag and its bytes."""
-
-    type: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PendingWrite:
-    """One write of a task that did not become part of a checkpoint yet."""
-
-    task_id: str
-    task_path: str
-    index: int
-    channel: str
-    value: Blob
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """A checkpoint as stores keep it: opaque but for its place and its metadata.
-
-    `channels` holds the values of the channels by (name, version): on writing only those that
-    changed, on reading all that the checkpoint names. `metadata` is a JSON object as text.
-    """
-
-    key: CheckpointKey
-    parent_id: str | None
-    head: Blob
-    metadata: str
-    versions: dict[str, str]
-    """Version of each channel that has a value, as text."""
-    channels: dict[tuple[str, str], Blob] = field(default_factory=dict)
-    writes: tuple[PendingWrite, ...] = ()
-    """Pending writes, in (task_path, task_id, index) order; empty on writing."""
+__all__ = [
+    "LEASE_SECONDS",
+    "Begun",
+    "Blob",
+    "CheckpointKey",
+    "CheckpointRow",
+    "Expiry",
+    "Hit",
+    "Keep",
+    "Lease",
+    "NewTurn",
+    "Outcome",
+    "PendingWrite",
+    "Sweep",
+    "ThreadStore",
+    "message_id",
+]
 
 
 class ThreadStore(ABC):
@@ -275,8 +200,3 @@ class ThreadStore(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Release everything that the store holds; leases end with their turns, not here."""
-
-
-def message_id(turn_id: str, index: int) -> str:
-    """Return the id of the message at `index` (from 0) of a turn."""
-    return f"{turn_id}.{index}"

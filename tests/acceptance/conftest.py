@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -12,12 +11,6 @@ from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 
 KEY = "sk-canary-0123456789abcdef"
-
-
-@pytest.fixture
-def chatcli(tmp_path: Path) -> Chatcli:
-    """The program, with a home of its own."""
-    return Chatcli.at(tmp_path)
 
 
 @pytest.fixture

@@ -156,3 +156,10 @@ def test_trouble_is_silent(chatcli: Chatcli, shell: str, line: str) -> None:
         assert done.returncode == 0
         assert done.stderr == b""
         assert b"Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("env", [{}, {"COMP_WORDS": "chatcli history", "COMP_CWORD": "x"}])
+def test_a_shell_that_says_too_little_gets_nothing(chatcli: Chatcli, env: dict[str, str]) -> None:
+    """Variables that are missing or make no sense are trouble, too."""
+    done = chatcli(env={"_CHATCLI_COMPLETE": "complete_bash", **env})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -1,5 +1,6 @@
 """What the terminal gate promises: nothing dangerous passes, nothing harmless changes, no cut matters."""
 
+import sys
 import unicodedata
 from itertools import pairwise
 
@@ -44,6 +45,15 @@ def test_harmless_text_is_left_alone(text: str) -> None:
     """A text without a forbidden character is shown as it is."""
     harmless = "".join(character for character in text if not is_forbidden(character))
     assert visible(harmless) == harmless
+
+
+def test_every_character_is_on_the_right_side() -> None:
+    """Of all of Unicode, exactly the forbidden characters become marks."""
+    characters = list(map(chr, range(sys.maxunicode + 1)))
+    harmless = "".join(character for character in characters if not is_forbidden(character))
+    assert visible(harmless) == harmless
+    for character in filter(is_forbidden, characters):
+        assert visible(character) == mark(character) != character
 
 
 @given(TEXTS, st.data())

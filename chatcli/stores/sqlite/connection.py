@@ -39,12 +39,14 @@ class Database:
         self._migrations = migrations
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._file: tuple[int, int] | None = None
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `work` reads, all of it from one moment."""
         connection = self._readable()
         try:
             connection.execute("BEGIN")
+            self._check_current(connection)
             return work(connection)
         except sqlite3.Error as error:
             self._give_up(error)
@@ -64,6 +66,7 @@ class Database:
             raise
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._check_current(connection)
             result = work(connection)
             connection.execute("COMMIT")
         except BaseException as error:
@@ -91,7 +94,7 @@ class Database:
         the unused space of a page when SQLite moved rows to another.
         """
         connection = self._connection
-        if connection is None or self._pid != os.getpid():
+        if connection is None or not self._is_same_file():
             return
         with suppress(sqlite3.Error, OSError):
             if Path(self.path).stat().st_size <= _SCRUBBED_SIZE:
@@ -113,25 +116,29 @@ class Database:
             self.close()
 
     def _writable(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is not None and self._is_same_file():
             return self._connection
         self.close()
         with _opening:  # a descriptor of ours must not be closed while SQLite holds locks on the file
             self._connection = self._open()
-        self._pid = os.getpid()
+        self._pid, self._file = os.getpid(), files.identity_of(self.path)
         return self._connection
 
     def _readable(self) -> sqlite3.Connection:
-        if self._connection is None or self._pid != os.getpid():
-            if not files.check_kind(self.path):
-                return self._empty()
-            try:
-                return self._writable()
-            except sqlite3.Error as error:
-                if errors.code_of(error) not in errors.UNOPENED:
-                    raise
-                return self._open_read_only()
-        return self._connection
+        if self._connection is not None and self._is_same_file():
+            return self._connection
+        if not files.check_kind(self.path):
+            return self._empty()
+        try:
+            return self._writable()
+        except sqlite3.Error as error:
+            if errors.code_of(error) not in errors.UNOPENED:
+                raise
+            return self._open_read_only()
+
+    def _is_same_file(self) -> bool:
+        """Return whether the connection is this process's, and the file still the one that it opened."""
+        return self._pid == os.getpid() and self._file == files.identity_of(self.path)
 
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -229,6 +236,7 @@ class Database:
         return connection
 
     def _check_current(self, connection: sqlite3.Connection) -> None:
+        """Refuse tables of another version; a newer program may have changed them since they were opened."""
         if read_version(connection, newest=len(self._migrations)) != len(self._migrations):
             raise StoreUnavailable(
                 f"the store at {self.path} was written by an older program and can't be brought up to date: "

@@ -40,6 +40,15 @@ def make_file(path: str) -> None:
         os.close(descriptor)
 
 
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from one that takes its place; None where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - on every call of the store
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def check_kind(path: str) -> bool:
     """Return whether there is a file at `path`; raise `StoreCorrupt` for what can't be a database."""
     try:

@@ -246,7 +246,7 @@ def _find_turn(connection: sqlite3.Connection, thread: sqlite3.Row, lease: Lease
         (thread["key"], lease.turn_id),
     ).fetchone()
     if row is None:
-        raise ThreadNotFound(f"thread {lease.thread_id} was cleared while the turn ran", saved=False)
+        raise ThreadNotFound(f"thread {lease.thread_id} was cleared while the turn ran")
     return row
 
 

@@ -1,0 +1,152 @@
+"""What goes into a store and what comes out of it, beside threads and turns themselves."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage
+
+LEASE_SECONDS = 30.0
+"""How long a lease holds without being renewed; holders renew it every third of that."""
+
+Keep = Literal["all", "latest"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What `ThreadStore.begin` writes. The ids of the messages follow `message_id`."""
+
+    owner: str
+    thread_id: str
+    turn_id: str
+    model: str
+    prompt: tuple[Message, ...]
+    """The human message, after a system message where a system prompt was given with the turn."""
+    title: str
+    """Title of the thread if `begin` makes it, or if `rename` is set."""
+    rename: bool = False
+    language: str | None = None
+    """New language of the thread; None keeps it (English on a new one)."""
+    system: str | None = None
+    """New system prompt of the thread; None keeps it."""
+    create: bool = True
+    """Whether a missing thread is made; without it `ThreadNotFound` is raised."""
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    """Digest of the request behind `idempotency_key`: the same key must come with the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to finish one running turn."""
+
+    owner: str
+    thread_id: str
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that `begin` wrote, or (`lease` is None) the finished one that has its idempotency key."""
+
+    thread: Thread
+    turn: Turn
+    created: bool
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended; `messages` are the model's, without the prompt."""
+
+    state: TurnState
+    messages: tuple[Message, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: TurnError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointKey:
+    """The place of a LangGraph checkpoint. `checkpoint_id` empty stands for the newest."""
+
+    owner: str
+    thread_id: str
+    namespace: str = ""
+    checkpoint_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A value as LangGraph's serializer wrote it: its type tag and its bytes."""
+
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    """One write of a task that did not become part of a checkpoint yet."""
+
+    task_id: str
+    task_path: str
+    index: int
+    channel: str
+    value: Blob
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint as stores keep it: opaque but for its place and its metadata.
+
+    `channels` holds the values of the channels by (name, version): on writing only those that
+    changed, on reading all that the checkpoint names. `metadata` is a JSON object as text.
+    """
+
+    key: CheckpointKey
+    parent_id: str | None
+    head: Blob
+    metadata: str
+    versions: dict[str, str]
+    """Version of each channel that has a value, as text."""
+    channels: dict[tuple[str, str], Blob] = field(default_factory=dict)
+    writes: tuple[PendingWrite, ...] = ()
+    """Pending writes, in (task_path, task_id, index) order; empty on writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A thread in which a search found something: its best turn, and the line of it that matches."""
+
+    thread: Thread
+    turn_index: int
+    line: str
+    marks: tuple[tuple[int, int], ...]
+    """Where in `line` the words of the search stand, as (start, end) in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Which threads a cleanup removes: those not used since `before`, but for the `keep` last used."""
+
+    before: datetime
+    archived_only: bool = False
+    keep: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One step of a cleanup: what was looked at, and what became of it."""
+
+    scanned: int
+    removed: tuple[Thread, ...]
+    """In a dry run those that would be."""
+    busy: tuple[str, ...]
+    """Ids that a running turn kept."""
+    cursor: str | None
+    """Where the next step begins; None after the last one."""
+
+
+def message_id(turn_id: str, index: int) -> str:
+    """Return the id of the message at `index` (from 0) of a turn."""
+    return f"{turn_id}.{index}"
