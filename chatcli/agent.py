@@ -1,129 +1,50 @@
-"""The LangGraph graph of a chat turn: context window, model node, error gate."""
+"""The LangGraph graph of a chat turn.
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+The request to the model leaves before LangGraph is even imported (that takes longer than many a
+provider needs for its first token), so the model node finds the answer on its way and takes it over:
+its tokens go to LangGraph's stream writer, the whole of it into the state, which the saver commits.
+"""
 
-from langchain_core.messages import AIMessage, AnyMessage
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from chatcli.checkpoint import from_langchain
-from chatcli.config import Timeouts
-from chatcli.errors import ChatcliError
-from chatcli.models import Message, Role, Usage, utc_now
-from chatcli.providers.base import Delta, ModelOptions, Provider
-from chatcli.providers.limiter import Limiter
-from chatcli.providers.policy import ask
-
-if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.graph.state import CompiledStateGraph
-
-logger = logging.getLogger(__name__)
-
-INSTRUCTIONS = "You are a helpful assistant."
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has arrived of an answer so far; it outlives the graph's run, however that ends."""
-
-    pieces: list[str] = field(default_factory=list)
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    error: ChatcliError | None = None
-    finished: bool = False
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self.pieces)
-
-    def add(self, delta: Delta) -> None:
-        """Take in one step of the provider's stream."""
-        if delta.text:
-            self.pieces.append(delta.text)
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        self.usage = delta.usage or self.usage
+from chatcli.providers.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """What the model node needs beside the messages: LangGraph hands it over as the run's context."""
+    """What LangGraph hands to the nodes of one run."""
 
-    provider: Provider
-    options: ModelOptions
-    timeouts: Timeouts
-    limiter: Limiter | None
-    instructions: str
-    max_messages: int
-    answer_id: str
     answer: Answer
-    emit: Callable[[Delta], Awaitable[None]]
-    """Takes each delta on; waits while the reader is behind, and so stops the reading."""
+    answer_id: str
+    model: str
 
 
-def instruct(system: str | None, language: str) -> str:
-    """Return the text of the system message: the user's own or ours, and the language to answer in."""
-    return f"{system or INSTRUCTIONS}\n\nAnswer in {language} unless you are asked for another language."
-
-
-def window(messages: Sequence[AnyMessage], limit: int) -> Sequence[AnyMessage]:
-    """Return the newest messages, at most `limit`, beginning with a human one."""
-    recent = messages[-limit:]
-    start = next((i for i, message in enumerate(recent) if message.type == "human"), len(recent))
-    return recent[start:]
-
-
-async def ask_model(state: MessagesState, runtime: Runtime[TurnContext]) -> dict[str, list[AIMessage]]:
-    """Ask the model for the answer to the newest message and pass its tokens on as they come.
-
-    The error gate: only errors of our own tree leave this node, and with nothing foreign behind
-    them, so that neither LangGraph nor a store ever sees a provider's words.
-    """
-    context = runtime.context
-    answer = context.answer
-    now = utc_now()
-    recent = window(state["messages"], context.max_messages)
-    messages = [
-        Message("", Role.SYSTEM, context.instructions, now),
-        *(from_langchain(message, message.id or "", now) for message in recent),
-    ]
-    try:
-        deltas = ask(
-            context.provider,
-            messages,
-            context.options,
-            timeouts=context.timeouts,
-            limiter=context.limiter,
-        )
-        async with aclosing(deltas):
-            async for delta in deltas:
-                answer.add(delta)
-                if delta.text:
-                    runtime.stream_writer(delta.text)
-                await context.emit(delta)
-        answer.finished = True
-    except ChatcliError as error:
-        answer.error = error
-    except Exception:  # the gate: whatever it is, it must not reach the store
-        logger.debug("the model call failed", exc_info=True)
-        answer.error = ChatcliError("the model call failed unexpectedly", hint="run with LOG_LEVEL=DEBUG")
+async def take_answer(
+    state: MessagesState,  # noqa: ARG001 - the answer to it is on its way
+    runtime: Runtime[TurnContext],
+) -> dict[str, list[AIMessage]]:
+    """Return the model's answer as a message; raise the error that it ended with."""
+    answer = runtime.context.answer
+    async for piece in answer.follow():
+        runtime.stream_writer(piece)
     if answer.error is not None:
         raise answer.error
-    return {"messages": [_answer_message(context)]}
+    return {"messages": [_message(runtime.context)]}
 
 
-def _answer_message(context: TurnContext) -> AIMessage:
-    answer = context.answer
-    usage = answer.usage
+def _message(context: TurnContext) -> AIMessage:
+    answer, usage = context.answer, context.answer.usage
     return AIMessage(
         id=context.answer_id,
         content=answer.text,
-        response_metadata={"finish_reason": answer.finish_reason, "model": context.provider.spec},
+        response_metadata={"finish_reason": answer.finish_reason, "model": context.model},
         usage_metadata=None
         if usage is None
         else {
@@ -135,11 +56,11 @@ def _answer_message(context: TurnContext) -> AIMessage:
 
 
 def build_graph(
-    checkpointer: "BaseCheckpointSaver[Any] | None",
-) -> "CompiledStateGraph[MessagesState, TurnContext, MessagesState, MessagesState]":
-    """Return the compiled chat graph; without a checkpointer nothing is stored."""
+    checkpointer: BaseCheckpointSaver[Any],
+) -> CompiledStateGraph[MessagesState, TurnContext, MessagesState, MessagesState]:
+    """Return the compiled graph."""
     graph = StateGraph(MessagesState, context_schema=TurnContext)
-    graph.add_node("model", ask_model)
+    graph.add_node("model", take_answer)
     graph.add_edge(START, "model")
     graph.add_edge("model", END)
     return graph.compile(checkpointer=checkpointer)

@@ -69,11 +69,12 @@ class ThreadSaver(SyncMethods):
     # Reading -----------------------------------------------------------------------------------
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return the checkpoint that `config` names, or the newest one."""
+        """Return the checkpoint that `config` names, or the newest one; in a chat turn, its context."""
         key = self._key(config)
+        handle = _handle(config)
+        if handle is not None and not key.namespace:
+            return await self._begin_turn(key, handle)
         row = await self._store.get_checkpoint(key)
-        if (handle := _handle(config)) is not None and not key.namespace:
-            return await self._read_turn(key, row, handle)
         if row is not None:
             return await self._read(row)
         if key.namespace or key.checkpoint_id:
@@ -116,28 +117,23 @@ class ThreadSaver(SyncMethods):
             pending_writes=decode_writes(row),
         )
 
-    async def _read_turn(
-        self, key: CheckpointKey, row: CheckpointRow | None, handle: TurnHandle
-    ) -> CheckpointTuple | None:
-        window = await self._store.context(
-            self._owner, key.thread_id, limit=handle.context_limit, before=handle.turn.index
-        )
-        handle.window = frozenset(message.id for message in window)
-        messages = [to_langchain(message) for message in window]
+    async def _begin_turn(self, key: CheckpointKey, handle: TurnHandle) -> CheckpointTuple | None:
+        """Return the state that a turn begins with; only one that was interrupted needs the store for it."""
+        messages = [to_langchain(message) for message in handle.context]
+        row = await self._store.get_checkpoint(key) if handle.resumed else None
         if row is None:
             return _synthesize(key, messages) if messages else None
         checkpoint, turn_id = decode(row)
-        # What an interrupt() of this very turn left; that of another turn is over.
-        resumed = turn_id == handle.turn.id
-        unfinished = checkpoint["channel_values"].get(MESSAGES, []) if resumed else []
-        checkpoint["channel_values"][MESSAGES] = [*messages, *unfinished]
-        checkpoint["channel_versions"].setdefault(MESSAGES, _next_version(None))
+        if turn_id != handle.turn.id:  # what an interrupt() of another turn left is over
+            return _synthesize(key, messages)
+        values = checkpoint["channel_values"]
+        values[MESSAGES] = [*messages, *values.get(MESSAGES, [])]
         return CheckpointTuple(
             config=config_of(row.key),
             checkpoint=checkpoint,
             metadata=cast("CheckpointMetadata", json.loads(row.metadata)),
             parent_config=None,
-            pending_writes=decode_writes(row) if resumed else [],
+            pending_writes=decode_writes(row),
         )
 
     async def _log(self, thread_id: str) -> list[BaseMessage]:
@@ -186,7 +182,8 @@ class ThreadSaver(SyncMethods):
             handle.committed = await self._store.commit(handle.lease, outcome, row)
             return
         version = str(checkpoint["channel_versions"].get(MESSAGES, ""))
-        unfinished = [message for message in messages if message.id not in handle.window]
+        context = {message.id for message in handle.context}
+        unfinished = [message for message in messages if message.id not in context]
         handle.unsaved[""] = replace(
             row,
             versions={**row.versions, MESSAGES: version},

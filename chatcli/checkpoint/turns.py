@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from chatcli.checkpoint.messages import from_langchain
-from chatcli.models import Turn, Usage, state_of, utc_now
+from chatcli.models import Message, Turn, Usage, state_of, utc_now
 from chatcli.stores.base import CheckpointRow, Lease, Outcome, PendingWrite, message_id
 
 TURN_KEY = "__turn"
@@ -26,18 +26,22 @@ class TurnHandle:
     lease: Lease
     turn: Turn = field(repr=False)
     """As `begin` returned it, with the prompt."""
-    context_limit: int
-    """Messages of earlier turns that the graph sees."""
-    committed: Turn | None = field(default=None, repr=False)
-    window: frozenset[str] = field(default=frozenset(), init=False, repr=False)
-    """Ids of the messages that the graph began with."""
+    context: Sequence[Message] = field(default=(), repr=False)
+    """The messages of earlier turns that the graph begins with."""
+    resumed: bool = False
+    """Whether this run goes on where an ``interrupt()`` of the very same turn stopped."""
+    committed: Turn | None = field(default=None, init=False, repr=False)
     unsaved: dict[str, CheckpointRow] = field(default_factory=dict, init=False, repr=False)
     """Checkpoints by namespace that are written only if the run stops at an ``interrupt()``."""
     unsaved_writes: dict[str, list[PendingWrite]] = field(default_factory=dict, init=False, repr=False)
 
+    def known_ids(self) -> frozenset[str]:
+        """Return the ids of the messages that were there before the run: context and prompt."""
+        return frozenset(message.id for message in (*self.context, *self.turn.messages))
+
     def outcome(self, messages: Iterable[object]) -> Outcome | None:
         """Return the answer among the graph's messages; None unless the model finished it."""
-        known = self.window.union(message.id for message in self.turn.messages)
+        known = self.known_ids()
         said = [
             message
             for message in messages

@@ -7,7 +7,7 @@ another config.toml. Relative paths in a file are taken from its directory.
 
 A key of config.toml is the variable's name in lower case without ``CHATCLI_``; timeouts have a table::
 
-    model = "openai:gpt-5-mini"           # CHATCLI_MODEL
+    model = "openai:gpt-6-luna"           # CHATCLI_MODEL
     store = "sqlite:///~/chats.db"        # CHATCLI_STORE
     max_conversation_length = 20          # MAX_CONVERSATION_LENGTH
     encryption_key_file = "key"           # CHATCLI_ENCRYPTION_KEY_FILE
@@ -23,7 +23,7 @@ A key of config.toml is the variable's name in lower case without ``CHATCLI_``; 
     sends_finish_reason = false
 
     [aliases]
-    fast = "groq:llama-3.1-8b-instant"
+    fast = "groq:openai/gpt-oss-20b"
 
 A key goes only to the URL that it was given for: that of a section to the section's ``base_url``, that
 of OPENAI_API_KEY to OPENAI_BASE_URL, and either to the provider's own URL where nothing is set. No

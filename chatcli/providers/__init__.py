@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from chatcli.errors import ConfigError
-from chatcli.providers.table import TABLE, ModelSpec, ProviderRow, provider_row
+from chatcli.providers.table import ModelSpec, ProviderRow, provider_row
 
 if TYPE_CHECKING:
     from chatcli.config import Secret, Settings, Timeouts
@@ -46,7 +46,7 @@ def open_provider(settings: "Settings", spec: ModelSpec) -> "Provider":
         from chatcli.providers.offline import OfflineProvider
 
         return OfflineProvider()
-    target = _find_target(settings, spec, row)
+    target = find_target(settings, spec, row)
     if row.engine == "langchain-groq":
         from chatcli.providers.langchain import open_groq
 
@@ -56,7 +56,8 @@ def open_provider(settings: "Settings", spec: ModelSpec) -> "Provider":
     return open_openai(target)
 
 
-def _find_target(settings: "Settings", spec: ModelSpec, row: ProviderRow) -> Target:
+def find_target(settings: "Settings", spec: ModelSpec, row: ProviderRow) -> Target:
+    """Return where requests for a model of `row` go; errors as those of `open_provider`."""
     section = settings.providers.get(row.name)
     found = settings.base_url(row.name, variable=row.base_url_variable)
     base_url = row.base_url if found is None else found.url
@@ -80,4 +81,4 @@ def _find_target(settings: "Settings", spec: ModelSpec, row: ProviderRow) -> Tar
     return target
 
 
-__all__ = ["TABLE", "ModelSpec", "Target", "open_provider"]
+__all__ = ["ModelSpec", "Target", "find_target", "open_provider"]

@@ -1,12 +1,9 @@
 """The one table of providers: their names, addresses, keys and default models, and what a name means.
 
-Addresses, variables and model names are those of each provider's own documentation as of
-November 2026. Default models are the cheapest that the provider calls generally available:
-
-* openai: "Deprecations" names gpt-6-luna as the successor of gpt-4o-mini and gpt-4.1-mini, and
-  "GPT-6 Luna" has it as the model for high-volume work, with Chat Completions.
-* groq: "Supported Models" has openai/gpt-oss-20b and -120b as production models, and "Model
-  Deprecation" names them as the successors of llama-3.1-8b-instant and llama-3.3-70b-versatile.
+Default models, as of November 2026, are the cheapest generally available ones that serve chat
+completions: for openai by its page "Deprecations" (successor of gpt-4o-mini and gpt-4.1-mini), for
+groq by "Supported Models" and "Model Deprecation" (successors of the llama-3 models). Addresses and
+variables of other services are the customary ones; ``[providers.NAME]`` of config.toml changes any.
 """
 
 from collections.abc import Mapping

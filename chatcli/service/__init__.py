@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from chatcli.errors import InvalidRequest, ThreadNotFound
 from chatcli.models import LOCAL_OWNER, Message, Page, Role, Thread, Turn, text_of, utc_now
 from chatcli.service.requests import TurnRequest, fingerprint
+from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
 from chatcli.stores.base import Begun, NewTurn, ThreadStore, message_id
 from chatcli.text import check_text, check_thread_id, is_generated_id, new_id, title_of
@@ -23,18 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
 
-LAST_USED = "@last"
-SHORTEST_PREFIX = 4
-CANDIDATES = 10
 
-
-class ChatService:
+class ChatService(ThreadService):
     """The threads of one owner in one store, and the turns that run on them."""
 
     def __init__(self, store: ThreadStore, settings: "Settings", *, owner: str = LOCAL_OWNER) -> None:
-        self.store = store
+        super().__init__(store, owner=owner)
         self.settings = settings
-        self.owner = owner
         self._providers: dict[str, Provider] = {}
         self._limiter: Limiter | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] | None = None
@@ -45,67 +41,15 @@ class ChatService:
             await provider.aclose()
         await self.store.aclose()
 
-    # Finding -----------------------------------------------------------------------------------
+    # Turns -------------------------------------------------------------------------------------
 
-    async def resolve(self, reference: str) -> str:
-        """Return the id of the thread that `reference` names: an id, a unique prefix of one, or ``@last``.
-
-        Raises:
-            ThreadNotFound: there is none; never is another thread taken instead.
-            InvalidRequest: several begin like that; the message lists them.
-        """
-        if reference == LAST_USED:
-            return (await self.last_used()).id
-        check_thread_id(reference)
-        try:
-            return (await self.store.thread(self.owner, reference)).id
-        except ThreadNotFound:
-            if len(reference) < SHORTEST_PREFIX:
-                raise
-        found = await self._beginning_with(reference)
-        if not found:
-            raise ThreadNotFound(f"there is no thread {reference}", hint="chatcli history lists the threads")
-        if len(found) > 1:
-            raise InvalidRequest(f"several threads begin with {reference}", hint=_candidates(found))
-        return found[0].id
-
-    async def last_used(self) -> Thread:
-        """Return the thread that was used last, or raise `ThreadNotFound`."""
-        page = await self.store.threads(self.owner, limit=1)
-        if not page.threads:
-            raise ThreadNotFound("there is no thread to continue", hint='begin one: chatcli chat "hello"')
-        return page.threads[0]
-
-    async def _beginning_with(self, prefix: str) -> tuple[Thread, ...]:
-        page = await self.store.threads(self.owner, limit=CANDIDATES, archived=None, prefix=prefix)
-        return page.threads
-
-    # Reading and changing ----------------------------------------------------------------------
-
-    async def thread(self, thread_id: str) -> Thread:
-        """Return the thread with exactly this id."""
-        return await self.store.thread(self.owner, thread_id)
-
-    async def turns(self, thread_id: str, *, tail: int | None = None) -> tuple[Turn, ...]:
-        """Return the turns of a thread, oldest first; with `tail` only so many of the newest."""
-        if tail is None:
-            return await self.store.turns(self.owner, thread_id)
-        thread = await self.store.thread(self.owner, thread_id)
-        return await self.store.turns(self.owner, thread_id, after=max(0, thread.turn_count - tail))
-
-    async def threads(self, *, limit: int, cursor: str | None = None, archived: bool | None = False) -> Page:
-        """Return threads, last used first; `archived` None means both kinds."""
-        return await self.store.threads(self.owner, limit=limit, cursor=cursor, archived=archived)
-
-    async def check_store(self) -> tuple[str, ...]:
-        """Open the store for real and return known trouble, one sentence each."""
-        return await self.store.check()
+    def check_model(self, spec: str | None, thread: Thread | None) -> None:
+        """Raise `ConfigError` if a turn with this model, or with the one it would take, can't be asked."""
+        self._provider(spec, thread)
 
     async def models(self, spec: str | None = None) -> Sequence[str]:
         """Ask the provider of `spec` (or of the settings) for the models that it offers."""
         return await self._provider(spec, None).models()
-
-    # Turns -------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def turn(self, request: TurnRequest) -> AsyncIterator["RunningTurn"]:
@@ -119,18 +63,26 @@ class ChatService:
             ThreadBusy after `request.wait` seconds; StoreUnavailable, NotSaved (read-only) and the
             other errors of the store.
         """
-        from chatcli.service.turn import RunningTurn, TurnPlan, Waiting
+        from chatcli.service.turn import RunningTurn, TurnPlan
+        from chatcli.service.waiting import Waiting
 
         thread = await self._existing(request)
         provider = self._provider(request.model, thread)
         new = _new_turn(request, thread, provider.spec, self.owner)
         waiting = Waiting(request.wait, request.on_wait)
         async with waiting.for_lock(self._lock(new.thread_id)):
-            history: Sequence[Message] = ()
             if request.save:
                 begun = await waiting.for_thread(lambda: self.store.begin(new))
             else:
-                begun, history = await self._unsaved(new, thread)
+                begun = await self._unsaved(new, thread)
+            context: Sequence[Message] = ()
+            if not begun.created and (request.save or thread is not None):
+                context = await self.store.context(
+                    self.owner,
+                    new.thread_id,
+                    limit=self.settings.max_conversation_length,
+                    before=begun.turn.index,
+                )
             running = RunningTurn(
                 TurnPlan(
                     store=self.store,
@@ -140,7 +92,7 @@ class ChatService:
                     limiter=self._outbound_limiter(),
                     options=request.options,
                     begun=begun,
-                    history=history,
+                    context=context,
                 )
             )
             running.start()
@@ -159,29 +111,23 @@ class ChatService:
         except ThreadNotFound:
             if request.must_exist:
                 raise
-        found = [thread for thread in await self._beginning_with(thread_id) if is_generated_id(thread.id)]
+        found = [thread for thread in await self.beginning_with(thread_id) if is_generated_id(thread.id)]
         if found:
             raise InvalidRequest(
                 f"there is no thread {thread_id}, and it is the beginning of other ids",
-                hint=_candidates(found),
+                hint=candidates(found),
             )
         return None
 
-    async def _unsaved(self, new: NewTurn, thread: Thread | None) -> tuple[Begun, Sequence[Message]]:
-        """Return what `begin` would, and the context, with nothing written."""
-        limit = self.settings.max_conversation_length
-        history: Sequence[Message] = ()
-        if thread is not None:
-            history = await self.store.context(self.owner, thread.id, limit=limit)
+    async def _unsaved(self, new: NewTurn, thread: Thread | None) -> Begun:
+        """Return what `begin` would, with nothing written."""
         from chatcli.stores.memory import MemoryStore
 
-        scratch = MemoryStore()
-        begun = await scratch.begin(
-            new
-            if thread is None
-            else replace(new, system=new.system or thread.system, language=new.language or thread.language)
-        )
-        return replace(begun, lease=None, created=False), history
+        if thread is not None:
+            new = replace(new, system=new.system or thread.system, language=new.language or thread.language)
+        begun = await MemoryStore().begin(new)
+        index = 1 if thread is None else thread.turn_count + 1
+        return replace(begun, lease=None, created=False, turn=replace(begun.turn, index=index))
 
     def _provider(self, spec: str | None, thread: Thread | None) -> "Provider":
         """Return the provider of a model: asked for, set, or used last on the thread, in this order."""
@@ -256,7 +202,3 @@ def _new_turn(request: TurnRequest, thread: Thread | None, model: str, owner: st
         idempotency_key=request.idempotency_key,
         fingerprint=None if request.idempotency_key is None else fingerprint(request, model),
     )
-
-
-def _candidates(threads: Sequence[Thread]) -> str:
-    return "\n".join(["these begin like that:", *(f"  {thread.id}  {thread.title}" for thread in threads)])

@@ -1,22 +1,24 @@
-"""One running turn: the graph in a task of its own, a bounded queue to its reader, one commit at the end."""
+"""One running turn: the request first, a bounded queue to its reader, one commit at the end."""
 
 import asyncio
+import gc
+import importlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from chatcli.errors import ChatcliError, NotSaved, ThreadBusy, ThreadNotFound
+from chatcli.errors import ChatcliError, NotSaved, ThreadNotFound
 from chatcli.events import Event, Failed, Finished, Reasoning, Started, Token
 from chatcli.models import Message, Role, Turn, TurnError, TurnState, state_of, utc_now
+from chatcli.providers.answer import Answer
 from chatcli.providers.base import Delta, ModelOptions, Provider
+from chatcli.providers.policy import ask
+from chatcli.service.context import build_context, instruct
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
-    from langgraph.graph import MessagesState
-
-    from chatcli.agent import Answer
     from chatcli.config import Settings
     from chatcli.providers.limiter import Limiter
 
@@ -26,52 +28,13 @@ QUEUE_EVENTS = 256
 """Events a reader may be behind before the reading from the provider stops."""
 
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
-"""Seconds between two looks at a thread that another process is using."""
+GRAPH = "chatcli.agent"
+"""The module that imports LangGraph."""
 
-T = TypeVar("T")
+LIGHT_ENGINES = frozenset({"wire", "offline"})
+"""Engines that import nothing that LangGraph does, too, so that it can be imported beside them.
 
-
-class Waiting:
-    """A bounded wait for a thread to be free: first in this process, then in the store."""
-
-    def __init__(self, seconds: float, on_wait: Callable[[], None] | None) -> None:
-        self._deadline = asyncio.get_running_loop().time() + seconds
-        self._on_wait = on_wait
-
-    @asynccontextmanager
-    async def for_lock(self, lock: asyncio.Lock) -> AsyncIterator[None]:
-        """Hold `lock` for the block, or raise `ThreadBusy` at the deadline."""
-        if lock.locked():
-            self._say()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                await lock.acquire()
-        except TimeoutError:
-            raise ThreadBusy("another turn is running on this thread", hint="try again later") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    async def for_thread(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` does as soon as it finds the thread free; the last `ThreadBusy` is raised."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                return await attempt()
-            except ThreadBusy:
-                remaining = self._deadline - asyncio.get_running_loop().time()
-                if remaining <= 0:
-                    raise
-            self._say()
-            await asyncio.sleep(min(pause, remaining))
-            pause = min(pause * 1.5, LONGEST_PAUSE)
-
-    def _say(self) -> None:
-        if self._on_wait is not None:
-            self._on_wait()
-            self._on_wait = None
+Two threads that import packages with circular imports see each other's half-made modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +48,8 @@ class TurnPlan:
     limiter: "Limiter | None"
     options: ModelOptions
     begun: Begun
-    history: Sequence[Message] = ()
-    """Context of a turn that is not stored; one that is gets it from its saver."""
+    context: Sequence[Message]
+    """The newest messages of the turns before, as the store gave them."""
 
 
 class RunningTurn:
@@ -99,7 +62,7 @@ class RunningTurn:
     def __init__(self, plan: TurnPlan) -> None:
         self._plan = plan
         self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUE_EVENTS)
-        self._asking: asyncio.Task[Turn | None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stopped = False
         self._read_on = True
@@ -118,8 +81,8 @@ class RunningTurn:
     def stop(self) -> None:
         """End the answer here; the reader still gets the last event."""
         self._stopped = True
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._fetching is not None:
+            self._fetching.cancel()
 
     async def aclose(self) -> None:
         """Stop the turn if it runs, and wait until its end is stored, even if cancelled meanwhile."""
@@ -159,18 +122,23 @@ class RunningTurn:
         if self._plan.begun.turn.finished_at is not None:
             await self._replay()
             return
-        from chatcli.agent import Answer
-
         answer = Answer()
         lease = self._plan.begun.lease
-        renewal = None if lease is None else asyncio.create_task(self._renew(lease))
-        self._asking = asyncio.create_task(self._ask(answer))
+        others = [] if lease is None else [asyncio.create_task(self._renew(lease))]
+        if lease is not None and self._plan.provider.engine not in LIGHT_ENGINES:
+            _import_graph()
+        self._fetching = asyncio.create_task(answer.fetch(self._ask(), self._emit))
         if self._stopped:
-            self._asking.cancel()
-        await asyncio.wait({self._asking})
-        if renewal is not None:
-            renewal.cancel()
-        await self._send(await self._conclude(self._asking, answer))
+            self._fetching.cancel()
+        committing = None if lease is None else asyncio.create_task(self._run_graph(lease, answer))
+        await asyncio.wait({self._fetching})
+        if committing is not None:
+            if not answer.finished:
+                committing.cancel()
+            await asyncio.wait({committing})
+        for task in others:
+            task.cancel()
+        await self._send(await self._conclude(committing, answer))
 
     async def _replay(self) -> None:
         turn, thread_id = self._plan.begun.turn, self._plan.begun.thread.id
@@ -188,50 +156,52 @@ class RunningTurn:
             except ChatcliError as error:  # the next one may succeed; the commit will tell
                 logger.info("the lease was not renewed: %s", error.message)
 
-    async def _ask(self, answer: "Answer") -> Turn | None:
-        """Run the graph; return the turn as its saver committed it, None where nothing is stored."""
-        from chatcli.agent import TurnContext, build_graph, instruct
+    def _ask(self) -> AsyncGenerator[Delta]:
+        plan, thread = self._plan, self._plan.begun.thread
+        messages = build_context(
+            instruct(thread.system, thread.language),
+            (*plan.context, *plan.begun.turn.messages),
+            limit=plan.settings.max_conversation_length,
+        )
+        return ask(
+            plan.provider, messages, plan.options, timeouts=plan.settings.timeouts, limiter=plan.limiter
+        )
+
+    async def _run_graph(self, lease: Lease, answer: Answer) -> Turn | None:
+        """Let the graph take the answer and its saver commit it; return the turn as it is stored.
+
+        LangGraph is imported meanwhile, on another thread, so that no token waits for that.
+        """
+        if GRAPH not in sys.modules:
+            await asyncio.to_thread(_import_graph)
+        from chatcli.agent import TurnContext, build_graph
         from chatcli.checkpoint import TURN_KEY, ThreadSaver, TurnHandle, to_langchain
 
         plan, begun = self._plan, self._plan.begun
-        context = TurnContext(
-            provider=plan.provider,
-            options=plan.options,
-            timeouts=plan.settings.timeouts,
-            limiter=plan.limiter,
-            instructions=instruct(begun.thread.system, begun.thread.language),
-            max_messages=plan.settings.max_conversation_length,
-            answer_id=message_id(begun.turn.id, len(begun.turn.messages)),
-            answer=answer,
-            emit=self._emit,
-        )
+        handle = TurnHandle(lease, begun.turn, plan.context)
         prompt = [message for message in begun.turn.messages if message.role is not Role.SYSTEM]
-        state: MessagesState = {"messages": [to_langchain(message) for message in (*plan.history, *prompt)]}
-        if begun.lease is None:
-            await build_graph(None).ainvoke(state, context=context)
-            return None
-        handle = TurnHandle(begun.lease, begun.turn, context.max_messages)
         await build_graph(ThreadSaver(plan.store, owner=plan.owner)).ainvoke(
-            state,
+            {"messages": [to_langchain(message) for message in prompt]},
             {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}},
-            context=context,
+            context=TurnContext(
+                answer, message_id(begun.turn.id, len(begun.turn.messages)), begun.turn.model
+            ),
             durability="exit",
         )
         return handle.committed
 
-    async def _conclude(self, asking: "asyncio.Task[Turn | None]", answer: "Answer") -> Event:
+    async def _conclude(self, committing: "asyncio.Task[Turn | None] | None", answer: Answer) -> Event:
         """Store how the turn ended, if its saver has not, and return its last event."""
-        failure = None if asking.cancelled() else asking.exception()
-        if not asking.cancelled() and failure is None and (turn := asking.result()) is not None:
-            return self._finished(Outcome(turn.state, (), turn.finish_reason, turn.usage), saved=True)
-        if failure is not None and answer.error is None and not answer.finished:
-            logger.debug("the turn failed", exc_info=failure)
-            answer.error = _internal()
+        failure: BaseException | None = None
+        if committing is not None and not committing.cancelled():
+            failure = committing.exception()
+            if failure is None and (turn := committing.result()) is not None:
+                return self._finished(Outcome(turn.state, (), turn.finish_reason, turn.usage), saved=True)
         outcome = self._outcome(answer)
         lease = self._plan.begun.lease
         if lease is None:
             return self._last_event(outcome, answer.error, saved=False)
-        if failure is not None and answer.error is None:  # the answer is whole, its saver could not store it
+        if failure is not None and answer.finished:  # the answer is whole, but its saver could not store it
             return self._last_event(outcome, _not_saved(failure), saved=False)
         try:
             turn = await self._plan.store.commit(lease, outcome)
@@ -254,7 +224,7 @@ class RunningTurn:
             begun.thread.id, begun.turn.id, outcome.state, saved, outcome.finish_reason, outcome.usage
         )
 
-    def _outcome(self, answer: "Answer") -> Outcome:
+    def _outcome(self, answer: Answer) -> Outcome:
         """Return the end that the answer speaks of: with text it is never ``failed``."""
         if answer.finished:
             state = state_of(answer.finish_reason)
@@ -271,8 +241,18 @@ class RunningTurn:
         return Outcome(state, messages, answer.finish_reason, answer.usage, error)
 
 
-def _internal() -> ChatcliError:
-    return ChatcliError("the turn failed unexpectedly", hint="run with LOG_LEVEL=DEBUG to see why")
+def _import_graph() -> None:
+    """Import LangGraph with the collector off: what is imported stays, so looking for garbage is waste."""
+    if GRAPH in sys.modules:
+        return
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module(GRAPH)
+    finally:
+        if collecting:
+            gc.freeze()
+            gc.enable()
 
 
 def _not_saved(refusal: BaseException) -> ChatcliError:

@@ -145,6 +145,8 @@ class Sweep:
     """Ids that a running turn kept."""
     cursor: str | None
     """Where the next step begins; None after the last one."""
+    freed: int = 0
+    """Bytes of message text that went with the removed threads; in a dry run those that would."""
 
 
 def message_id(turn_id: str, index: int) -> str:

@@ -37,7 +37,7 @@ class FixedProvider:
     """A model that always gives the same 400 characters, in 20 pieces."""
 
     spec = "fixed:400"
-    engine = "fixed"
+    engine = "offline"
     sends_finish_reason = True
 
     async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncIterator[Delta]:
@@ -74,6 +74,8 @@ async def seed(store: ThreadStore, turns: int) -> None:
 
 async def chat(store: ThreadStore, settings: Settings) -> None:
     """Run one whole turn: begin, graph, commit."""
+    begun = await store.begin(new_turn())
+    limit, index = settings.max_conversation_length, begun.turn.index
     plan = TurnPlan(
         store=store,
         settings=settings,
@@ -81,7 +83,8 @@ async def chat(store: ThreadStore, settings: Settings) -> None:
         provider=FixedProvider(),
         limiter=None,
         options=ModelOptions(),
-        begun=await store.begin(new_turn()),
+        begun=begun,
+        context=await store.context(LOCAL_OWNER, THREAD, limit=limit, before=index),
     )
     turn = RunningTurn(plan)
     turn.start()

@@ -51,7 +51,8 @@ async def begin(store: ThreadStore, turn_id: str, prompt: str) -> TurnHandle:
     message = Message(message_id(turn_id, 0), Role.HUMAN, prompt, utc_now())
     begun = await store.begin(NewTurn(LOCAL_OWNER, THREAD, turn_id, "fake:echo", (message,), title="chat"))
     assert begun.lease is not None
-    return TurnHandle(begun.lease, begun.turn, WINDOW)
+    context = await store.context(LOCAL_OWNER, THREAD, limit=WINDOW, before=begun.turn.index)
+    return TurnHandle(begun.lease, begun.turn, context)
 
 
 async def answer(graph: Graph, handle: TurnHandle, command: Command[Any] | None = None) -> dict[str, Any]:
@@ -402,7 +403,7 @@ async def test_a_turn_can_wait_for_a_person(store: ThreadStore, commits: list[Ou
     assert commits == []
     assert handle.committed is None
 
-    again = TurnHandle(handle.lease, handle.turn, WINDOW)
+    again = TurnHandle(handle.lease, handle.turn, handle.context, resumed=True)
     await answer(chat_graph(store, call_tool, run_tool, echo), again, Command(resume=3))
 
     assert len(commits) == 1

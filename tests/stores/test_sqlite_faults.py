@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chatcli.errors import NotSaved, StoreCorrupt, StoreFull, StoreNewerSchema, StoreUnavailable
+from chatcli.errors import StoreCorrupt, StoreFull, StoreNewerSchema, StoreUnavailable
 from chatcli.models import LOCAL_OWNER, TurnState
 from chatcli.stores.sqlite import SqliteStore
 from chatcli.stores.sqlite.runners import Threaded
@@ -110,7 +110,6 @@ for number in range(12):
         told.append("saved")
     except ChatcliError as error:
         told.append(error.name)
-        drive_again = [turn.index for turn in drive(store.turns(LOCAL_OWNER, "tea"))]
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(json.dumps(told), flush=True)
@@ -146,8 +145,7 @@ async def test_file_that_may_not_grow(store: SqliteStore, path: Path, limit: int
     await say(store)
     await store.aclose()
     told = write_turns(path, limit=limit)
-    assert {"saved", "not-saved"} <= set(told) <= {"saved", "not-saved", "thread-busy", "store-full"}
-    assert told[-1] != "not-saved"
+    assert set(told) == {"saved", "not-saved"}
     await check_whole(store, told)
 
 
@@ -163,8 +161,9 @@ async def test_failing_disk(store: SqliteStore, path: Path, call: str, errno: st
     assert STRACE is not None
     tracer = (STRACE, "-qq", "-o", "/dev/null", "-e", f"trace={call}")
     told = write_turns(path, tracer=(*tracer, "-e", f"inject={call}:error={errno}:when=4..9"))
-    assert set(told) <= names | {"saved", "thread-busy", "store-unavailable"}
-    assert "saved" in told
+    assert set(told) - {"saved"} <= names
+    assert told[-1] == "saved"
+    assert {"not-saved", "store-full"} & set(told) or call == "ftruncate"
     await check_whole(store, told)
 
 
@@ -173,7 +172,7 @@ def test_acknowledged_is_on_disk(path: Path, tmp_path: Path) -> None:
     """Whatever is acknowledged was flushed after it was written: the last write is behind an fsync."""
     log = tmp_path / "log"
     assert STRACE is not None
-    script = WRITER.replace('told.append("saved")', 'print("acknowledged", flush=True)')
+    script = WRITER.replace('told.append("saved")', 'print("ACK!", flush=True)')
     subprocess.run(
         [
             *(STRACE, "-qq", "-y", "-o", str(log), "-e", "trace=pwrite64,write,fdatasync,fsync"),
@@ -184,9 +183,9 @@ def test_acknowledged_is_on_disk(path: Path, tmp_path: Path) -> None:
         check=True,
     )
     calls = [
-        (line.split("(")[0], "acknowledged" in line)
+        (line.split("(")[0], "ACK!" in line)
         for line in log.read_text(errors="replace").splitlines()
-        if f"{path}-wal>" in line or "acknowledged" in line
+        if f"{path}-wal>" in line or "ACK!" in line
     ]
     acknowledged = [place for place, call in enumerate(calls) if call[1]]
     assert len(acknowledged) == 12
@@ -221,10 +220,10 @@ def garbled_header(path: Path) -> None:
 
 
 def truncated(path: Path) -> None:
-    SOURCE = path.with_name("source.db")
-    write_turns(SOURCE)
-    path.write_bytes(SOURCE.read_bytes()[:40_960])
-    SOURCE.unlink()
+    source = path.with_name("source.db")
+    write_turns(source)
+    path.write_bytes(source.read_bytes()[:40_960])
+    source.unlink()
 
 
 def foreign(path: Path) -> None:
@@ -236,6 +235,27 @@ def foreign_marked(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA application_id = 252006673")
         other.execute("PRAGMA user_version = 1")
+
+
+def listing(path: Path) -> dict[str, bytes | None]:
+    """Return the files beside `path` and what they hold, the lock file left out."""
+    return {
+        entry.name: entry.read_bytes() if entry.is_file() else None
+        for entry in path.parent.iterdir()
+        if entry.suffix != ".lock"
+    }
+
+
+def spoil(path: Path) -> None:
+    """Put noise in the place of the last two pages."""
+    data = bytearray(path.read_bytes())
+    data[-8192:] = b"\xa5" * 8192
+    path.write_bytes(data)
+
+
+def remove(path: Path) -> None:
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).unlink()
 
 
 def folder(path: Path) -> None:
@@ -266,7 +286,7 @@ async def test_not_our_file(
 ) -> None:
     """What is no store that this program knows is refused for reading and writing, and not touched."""
     make(path)
-    before = None if path.is_dir() else path.read_bytes()
+    before = listing(path)
     for call in (
         store.threads(LOCAL_OWNER, limit=1),
         store.begin(new_turn()),
@@ -276,8 +296,7 @@ async def test_not_our_file(
         with pytest.raises(error):
             await call
     await store.aclose()
-    assert before == (None if path.is_dir() else path.read_bytes())
-    assert [entry.name for entry in path.parent.iterdir() if "lock" not in entry.name] == [path.name]
+    assert listing(path) == before
 
 
 async def test_upgraded_while_open(store: SqliteStore, path: Path) -> None:
@@ -308,9 +327,7 @@ async def test_damaged_rows(store: SqliteStore, path: Path) -> None:
 async def test_check_finds_damage(store: SqliteStore, path: Path) -> None:
     """A page of noise in the midst of the file is found by check."""
     write_turns(path)
-    data = bytearray(path.read_bytes())
-    data[-8192:] = b"\xa5" * 8192
-    path.write_bytes(data)
+    spoil(path)
     with pytest.raises(StoreCorrupt):
         await store.check()
 
@@ -318,17 +335,17 @@ async def test_check_finds_damage(store: SqliteStore, path: Path) -> None:
 async def test_file_removed_while_open(store: SqliteStore, path: Path) -> None:
     """When somebody removes the file, later turns go to a new one that can be found, not into the void."""
     await say(store)
-    for name in ("", "-wal", "-shm"):
-        path.with_name(path.name + name).unlink()
+    remove(path)
     await say(store, prompt="still here?")
-    assert texts(await SqliteStore(str(path)).turns(LOCAL_OWNER, "tea"))[0][0] == "still here?"
+    other = SqliteStore(str(path))
+    assert texts(await other.turns(LOCAL_OWNER, "tea"))[0][0] == "still here?"
+    await other.aclose()
 
 
-async def test_place_that_can_not_be(store: SqliteStore, tmp_path: Path) -> None:
+async def test_place_that_can_not_be(path: Path) -> None:
     """A path below a file can't be opened: the store is unavailable, for reading and writing."""
-    (tmp_path / "file").write_text("")
-    store = SqliteStore(str(tmp_path / "file" / "chatcli.db"))
+    garbage(path)
+    store = SqliteStore(str(path / "chatcli.db"))
     for call in (store.threads(LOCAL_OWNER, limit=1), store.begin(new_turn())):
         with pytest.raises(StoreUnavailable):
             await call
-    assert issubclass(StoreFull, NotSaved)

@@ -156,7 +156,6 @@ async def test_cancelled_begin_leaves_the_thread_free(path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    connection.set_trace_callback(None)
     go_on.set()
 
     await say(store)

@@ -8,7 +8,7 @@ import pytest
 
 from chatcli.config import Settings, load_settings
 from chatcli.errors import ConfigError, InvalidRequest
-from chatcli.providers import Target, _find_target, open_provider
+from chatcli.providers import Target, find_target, open_provider
 from chatcli.providers.table import TABLE, ModelSpec, known_names, provider_row, resolve_model
 
 CONFIG = """
@@ -141,7 +141,7 @@ def test_the_defaults_are_not_retired() -> None:
 
 def target(settings: Settings, spec: str) -> Target:
     resolved = resolve_model(settings, spec)
-    return _find_target(settings, resolved, provider_row(settings, resolved.provider))
+    return find_target(settings, resolved, provider_row(settings, resolved.provider))
 
 
 def key_of(found: Target) -> str | None:

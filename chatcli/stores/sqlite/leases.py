@@ -1,9 +1,9 @@
-"""Who is alive: each holder of leases keeps one byte of a lock file locked for as long as it lives.
+"""Who is alive: whoever runs a turn keeps a byte of a lock file locked for as long as it does.
 
 The kernel drops the lock with the process, so a dead holder is known at once. POSIX locks have two
 traps. They do not conflict within a process: what this process holds is remembered here. And they
 are all lost as soon as any descriptor of the file is closed: each file is opened once a process and
-never closed. Where files can't be locked, holders have no byte, and only time tells.
+never closed. Where files can't be locked, turns have no byte, and only time tells.
 """
 
 import os
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from chatcli.models import format_time
-from chatcli.stores.base import LEASE_SECONDS
+from chatcli.stores.base import LEASE_SECONDS, Lease
 from chatcli.stores.sqlite.files import make_file
 
 try:
@@ -51,20 +51,38 @@ if hasattr(os, "register_at_fork"):
 
 
 class Holder:
-    """One store object in one process, as other stores on the same file see it."""
+    """The running turns of one store object, as other stores on the same file see them."""
 
     def __init__(self, path: str, clock: Callable[[], datetime]) -> None:
         self._path = path
         self._clock = clock
-        self._byte: int | None = None
+        self._bytes: dict[Lease, int] = {}
         self._pid = 0
 
-    def claim(self) -> int | None:
-        """Return the byte that this holder has locked, or None where files can't be locked."""
-        if self._byte is None or self._pid != os.getpid():
-            with _guard:
-                self._byte, self._pid = _claim(self._path), os.getpid()
-        return self._byte
+    def claim(self, lease: Lease) -> int | None:
+        """Return the byte that is locked for the turn, or None where files can't be locked."""
+        with _guard:
+            if self._pid != os.getpid():
+                self._bytes.clear()
+                self._pid = os.getpid()
+            if lease not in self._bytes:
+                byte = _claim(self._path)
+                if byte is None:
+                    return None
+                self._bytes[lease] = byte
+            return self._bytes[lease]
+
+    def let_go(self, lease: Lease) -> None:
+        """Unlock the turn's byte: if the turn still runs, it is an orphan from now on."""
+        with _guard:
+            byte = self._bytes.pop(lease, None)
+            if byte is not None and self._pid == os.getpid():
+                _release(self._path, byte)
+
+    def let_all_go(self) -> None:
+        """Let go of every turn, as the death of the process would."""
+        for lease in tuple(self._bytes):
+            self.let_go(lease)
 
     def until(self) -> str:
         """Return when a lease that is taken or renewed now runs out."""
@@ -85,13 +103,6 @@ class Holder:
             return True
         with _guard:
             return _is_locked(self._path, holder)
-
-    def release(self) -> None:
-        """Die: whatever this holder still runs is an orphan from now on."""
-        with _guard:
-            if self._byte is not None and self._pid == os.getpid():
-                _release(self._path, self._byte)
-            self._byte = None
 
 
 def _claim(path: str) -> int | None:

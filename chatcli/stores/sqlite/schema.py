@@ -38,7 +38,7 @@ _FIRST: Migration = (
   used INTEGER NOT NULL,        -- raised by each use: the order of threads
   turn_count INTEGER NOT NULL,  -- also the index of the last turn
   running INTEGER,              -- index of the running turn
-  holder INTEGER,               -- who runs it: the byte that its process has locked in the lock file
+  holder INTEGER,               -- the byte of the lock file that is locked while somebody runs it
   lease_until TEXT              -- when it counts as dead unless renewed
 ) STRICT""",
     "CREATE UNIQUE INDEX threads_by_id ON threads (owner, id COLLATE NOCASE)",

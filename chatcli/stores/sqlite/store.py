@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
 from chatcli.models import Message, Page, Thread, Turn, utc_now
 from chatcli.stores.base import (
     Begun,
@@ -65,18 +66,25 @@ class SqliteStore(ThreadStore):
     async def begin(self, new: NewTurn) -> Begun:
         try:
             return await self._write(partial(turns.begin, new=new, holder=self._holder))
-        except Exception:
+        except (InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
             raise
-        except BaseException:  # cancelled: the turn may begin all the same, with nobody to end it
+        except BaseException:
+            # Cancelled, the turn may begin all the same; after a failed fsync it may come back from
+            # the log. Nobody will end it, so nobody must wait for it.
             lease = Lease(new.owner, new.thread_id, new.turn_id)
-            self._runner.submit(partial(self._database.write, partial(turns.abandon, lease=lease)))
+            self._runner.submit(partial(self._holder.let_go, lease))
             raise
 
     async def renew(self, lease: Lease) -> None:
         await self._write(partial(turns.renew, lease=lease, holder=self._holder))
 
     async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
-        return await self._write(partial(turns.commit, lease=lease, outcome=outcome, checkpoint=checkpoint))
+        try:
+            return await self._write(
+                partial(turns.commit, lease=lease, outcome=outcome, checkpoint=checkpoint)
+            )
+        finally:  # a turn that could not be ended must not hold its thread
+            self._holder.let_go(lease)
 
     async def context(
         self, owner: str, thread_id: str, *, limit: int, before: int | None = None
@@ -192,7 +200,7 @@ class SqliteStore(ThreadStore):
         if self._deleted:
             self._database.scrub()
             self._deleted = False
-        self._holder.release()
+        self._holder.let_all_go()
         self._database.close()
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -47,7 +47,8 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
 def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | None, holder: Holder) -> Begun:
     now = format_time(utc_now())
     used = _next_use(connection)
-    byte, until = holder.claim(), holder.until()
+    lease = Lease(new.owner, new.thread_id, new.turn_id)
+    byte, until = holder.claim(lease), holder.until()
     if thread is None:
         index = 1
         key = connection.execute(
@@ -86,7 +87,7 @@ def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | N
         thread_of(written),
         _read(connection, written, _row(connection, key, index), live=True),
         created=thread is None,
-        lease=Lease(new.owner, new.thread_id, new.turn_id),
+        lease=lease,
     )
 
 
@@ -137,18 +138,8 @@ def renew(connection: sqlite3.Connection, lease: Lease, holder: Holder) -> None:
     if _row(connection, thread["key"], thread["running"])["id"] == lease.turn_id:
         connection.execute(
             "UPDATE threads SET holder = ?, lease_until = ? WHERE key = ?",
-            (holder.claim(), holder.until(), thread["key"]),
+            (holder.claim(lease), holder.until(), thread["key"]),
         )
-
-
-def abandon(connection: sqlite3.Connection, lease: Lease) -> None:
-    """Take the lease off a turn whose caller went away before it learnt that the turn had begun."""
-    thread = find(connection, lease.owner, lease.thread_id)
-    if thread is None or thread["running"] is None:
-        return
-    index = thread["running"]
-    if _row(connection, thread["key"], index)["id"] == lease.turn_id:
-        _interrupt(connection, thread["key"], index)
 
 
 def context(

@@ -1,0 +1,181 @@
+"""What is done with threads that exist: found, listed, changed, forked, cleaned up, moved."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from chatcli.errors import InvalidRequest, ThreadNotFound
+from chatcli.models import LOCAL_OWNER, Content, Page, Role, Thread, Turn
+from chatcli.service.cleanup import check_clock, sweep
+from chatcli.service.transfer import export_threads, import_thread
+from chatcli.stores.base import Expiry, Hit, Sweep, ThreadStore
+from chatcli.text import check_text, check_thread_id, new_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+LAST_USED = "@last"
+SHORTEST_PREFIX = 4
+CANDIDATES = 10
+
+
+class ThreadService:
+    """The threads of one owner in one store, without the running of turns."""
+
+    def __init__(self, store: ThreadStore, *, owner: str = LOCAL_OWNER) -> None:
+        self.store = store
+        self.owner = owner
+
+    # Finding -----------------------------------------------------------------------------------
+
+    async def resolve(self, reference: str) -> str:
+        """Return the id of the thread that `reference` names: an id, a unique prefix of one, or ``@last``.
+
+        Raises:
+            ThreadNotFound: there is none; never is another thread taken instead.
+            InvalidRequest: several begin like that; the message lists them.
+        """
+        if reference == LAST_USED:
+            return (await self.last_used()).id
+        check_thread_id(reference)
+        try:
+            return (await self.store.thread(self.owner, reference)).id
+        except ThreadNotFound:
+            if len(reference) < SHORTEST_PREFIX:
+                raise
+        found = await self.beginning_with(reference)
+        if not found:
+            raise ThreadNotFound(f"there is no thread {reference}", hint="chatcli history lists the threads")
+        if len(found) > 1:
+            raise InvalidRequest(f"several threads begin with {reference}", hint=candidates(found))
+        return found[0].id
+
+    async def last_used(self) -> Thread:
+        """Return the thread that was used last, or raise `ThreadNotFound`."""
+        page = await self.store.threads(self.owner, limit=1)
+        if not page.threads:
+            raise ThreadNotFound("there is no thread to continue", hint='begin one: chatcli chat "hello"')
+        return page.threads[0]
+
+    async def beginning_with(self, prefix: str) -> tuple[Thread, ...]:
+        """Return some threads whose ids begin like that, archived ones too."""
+        page = await self.store.threads(self.owner, limit=CANDIDATES, archived=None, prefix=prefix)
+        return page.threads
+
+    # Reading -----------------------------------------------------------------------------------
+
+    async def thread(self, thread_id: str) -> Thread:
+        """Return the thread with exactly this id."""
+        return await self.store.thread(self.owner, thread_id)
+
+    async def turns(self, thread_id: str, *, tail: int | None = None) -> tuple[Turn, ...]:
+        """Return the turns of a thread, oldest first; with `tail` only so many of the newest."""
+        if tail is None:
+            return await self.store.turns(self.owner, thread_id)
+        thread = await self.store.thread(self.owner, thread_id)
+        return await self.store.turns(self.owner, thread_id, after=max(0, thread.turn_count - tail))
+
+    async def threads(self, *, limit: int, cursor: str | None = None, archived: bool | None = False) -> Page:
+        """Return threads, last used first; `archived` None means both kinds."""
+        return await self.store.threads(self.owner, limit=limit, cursor=cursor, archived=archived)
+
+    async def search(self, text: str, *, limit: int, archived: bool | None = False) -> tuple[Hit, ...]:
+        """Return the threads in which all words of `text` stand, best match first."""
+        check_text(text, source="the search")
+        return await self.store.search(self.owner, text, limit=limit, archived=archived)
+
+    async def last_prompt(self, thread_id: str) -> Content:
+        """Return the human message of the last turn; a thread without turns raises `InvalidRequest`."""
+        for turn in await self.turns(thread_id, tail=1):
+            for message in turn.messages:
+                if message.role is Role.HUMAN:
+                    return message.content
+        raise InvalidRequest(
+            f"thread {thread_id} has no prompt to ask again", hint="give a prompt instead of --retry"
+        )
+
+    async def check_store(self) -> tuple[str, ...]:
+        """Open the store for real and return known trouble, one sentence each."""
+        return await self.store.check()
+
+    # Changing ----------------------------------------------------------------------------------
+
+    async def rename(self, thread_id: str, title: str) -> Thread:
+        """Give the thread a title."""
+        check_text(title, source="the title")
+        return await self.store.rename(self.owner, thread_id, title)
+
+    async def clear(self, thread_id: str) -> Thread:
+        """Remove the turns and keep the thread. Raises `ThreadBusy`."""
+        return await self.store.clear(self.owner, thread_id)
+
+    async def delete(self, thread_id: str) -> None:
+        """Remove the thread with all that belongs to it. Raises `ThreadBusy`."""
+        await self.store.delete(self.owner, thread_id)
+
+    async def archive(self, thread_id: str, *, archived: bool = True) -> Thread:
+        """Set the archived mark, or take it off. Raises `ThreadBusy`."""
+        return await self.store.archive(self.owner, thread_id, archived=archived)
+
+    async def fork(self, thread_id: str, *, turns: int | None = None, title: str | None = None) -> Thread:
+        """Return a new thread with the first `turns` turns of this one, or with all of them.
+
+        Raises:
+            InvalidRequest: there are fewer turns.
+            ThreadBusy: a running turn is among them.
+        """
+        thread = await self.thread(thread_id)
+        if title is not None:
+            check_text(title, source="the title")
+        return await self.store.fork(
+            self.owner,
+            thread_id,
+            fork_id=new_id(),
+            title=f"{thread.title} (fork)" if title is None else title,
+            turns=thread.turn_count if turns is None else turns,
+        )
+
+    async def undo(self, thread_id: str, *, turns: int = 1) -> Thread:
+        """Take the last `turns` turns off the thread, and return a new one that still has them all.
+
+        Raises:
+            InvalidRequest: there are fewer turns.
+            ThreadBusy, ThreadArchived
+        """
+        thread = await self.thread(thread_id)
+        return await self.store.undo(
+            self.owner, thread_id, fork_id=new_id(), title=f"{thread.title} (before undo)", turns=turns
+        )
+
+    async def cleanup(
+        self, expiry: Expiry, *, now: "datetime", dry_run: bool = False, force_clock: bool = False
+    ) -> AsyncIterator[Sweep]:
+        """Remove the expired threads step by step, each step a transaction; in constant memory.
+
+        It may be broken off anywhere and begun again. Raises `InvalidRequest` before anything is
+        removed if `now` can't be right, unless `force_clock`.
+        """
+        if not force_clock:
+            check_clock(now, await self.store.newest_use(self.owner))
+        async for step in sweep(self.store, self.owner, expiry, dry_run=dry_run):
+            yield step
+
+    # Moving ------------------------------------------------------------------------------------
+
+    def export(
+        self, thread_ids: Sequence[str] | None = None
+    ) -> AsyncIterator[tuple[Thread, tuple[Turn, ...]]]:
+        """Yield threads with their turns, one at a time: those named, or all, least recently used first."""
+        return export_threads(self.store, self.owner, thread_ids)
+
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        """Write a whole thread as one of this owner; False if the very same one is there already.
+
+        Raises:
+            InvalidRequest: its id is no id, or belongs to a thread with other turns.
+        """
+        return await import_thread(self.store, self.owner, thread, turns)
+
+
+def candidates(threads: Sequence[Thread]) -> str:
+    """Return the hint that lists the threads which an ambiguous reference could mean."""
+    return "\n".join(["these begin like that:", *(f"  {thread.id}  {thread.title}" for thread in threads)])

@@ -1,0 +1,65 @@
+"""Threads on their way into a store or out of it: chatcli's own export, and what other programs keep."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from chatcli.errors import InvalidRequest
+from chatcli.models import Message, Thread, Turn, TurnState
+from chatcli.stores.base import ThreadStore
+from chatcli.text import check_text, check_thread_id
+
+_PAGE = 1000
+
+
+async def export_threads(
+    store: ThreadStore, owner: str, thread_ids: Sequence[str] | None
+) -> AsyncIterator[tuple[Thread, tuple[Turn, ...]]]:
+    """Yield the threads named, or all, one at a time with their turns.
+
+    All come least recently used first, so that importing them in this order keeps the order of use.
+    """
+    if thread_ids is None:
+        thread_ids = [thread_id async for thread_id in _all_ids(store, owner)][::-1]
+    for thread_id in thread_ids:
+        thread = await store.thread(owner, thread_id)
+        yield thread, await store.turns(owner, thread_id)
+
+
+async def _all_ids(store: ThreadStore, owner: str) -> AsyncIterator[str]:
+    cursor = None
+    while True:
+        page = await store.threads(owner, limit=_PAGE, cursor=cursor, archived=None)
+        for thread in page.threads:
+            yield thread.id
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+async def import_thread(store: ThreadStore, owner: str, thread: Thread, turns: Sequence[Turn]) -> bool:
+    """Check a thread of unknown origin and write it for `owner`; False if it is there already.
+
+    A turn that was running where it comes from runs no more: it is ``interrupted`` here.
+    """
+    check_thread_id(thread.id)
+    if [turn.index for turn in turns] != list(range(1, thread.turn_count + 1)):
+        raise InvalidRequest(f"thread {thread.id} has turns missing", hint="export it again")
+    for text in (thread.title, thread.language, thread.system or ""):
+        check_text(text, source=f"thread {thread.id}")
+    for turn in turns:
+        for message in turn.messages:
+            _check_message(thread.id, message)
+    ended = tuple(
+        replace(turn, state=TurnState.INTERRUPTED) if turn.state is TurnState.RUNNING else turn
+        for turn in turns
+    )
+    return await store.import_thread(replace(thread, owner=owner), ended)
+
+
+def _check_message(thread_id: str, message: Message) -> None:
+    if isinstance(message.content, str):
+        check_text(message.content, source=f"a message of thread {thread_id}")
+    else:
+        import json
+
+        check_text(json.dumps(message.content, ensure_ascii=False), source=f"a message of thread {thread_id}")
