@@ -11,9 +11,10 @@
     ├── NotSaved ── StoreFull                                 74
     ├── OutputClosed                                          74
     ├── ThreadBusy, ThreadArchived, RateLimited,
-    │   ProviderRateLimited                                   75
+    │   ProviderRateLimited, ServerStopping                   75
     ├── ProviderProtocol ── ProviderIncomplete                76
-    ├── ProviderAuth, StoreDenied                             77
+    ├── ProviderAuth, StoreDenied, Unauthorized,
+    │   ForbiddenOrigin                                       77
     └── ConfigError ── ModelNotFound, StoreNewerSchema        78
 """
 
@@ -223,6 +224,30 @@ class StoreDenied(ChatcliError):
     name = "store-denied"
     exit_code = 77
     http_status = 503
+
+
+class ServerStopping(ChatcliError):
+    """The server is about to stop and takes no more turns."""
+
+    name = "server-stopping"
+    exit_code = 75
+    http_status = 503
+
+
+class Unauthorized(ChatcliError):
+    """The client's token is missing or wrong."""
+
+    name = "unauthorized"
+    exit_code = 77
+    http_status = 401
+
+
+class ForbiddenOrigin(ChatcliError):
+    """A page of another origin may not call the server."""
+
+    name = "forbidden-origin"
+    exit_code = 77
+    http_status = 403
 
 
 class ConfigError(ChatcliError):

@@ -123,12 +123,7 @@ def _debugging() -> bool:
 def _report(error: ChatcliError, arguments: Sequence[str]) -> int:
     """Say what went wrong on standard error, as JSON where JSON was asked for."""
     output.settle()
-    if _wants_json(arguments):
-        import json
-
-        output.say(json.dumps({"error": error.to_json()}))
-    else:
-        output.say_error(error.message, error.hint)
+    output.say_problem(error, as_json=_wants_json(arguments))
     return error.exit_code
 
 

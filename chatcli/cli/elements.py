@@ -1,10 +1,8 @@
 """How the elements of Markdown look: Rich's, but for those that would cut, pad or hide something."""
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from markdown_it.token import Token
-from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, HorizontalRule, ListElement, ListItem, Markdown, TableElement
@@ -20,19 +18,19 @@ RULE_WIDTH = 40
 _CODE_THEME = ANSISyntaxTheme(
     # Colours of the terminal's own palette that can be read on light and on dark.
     {
-        Comment: Style(dim=True, italic=True),
-        Keyword: Style(color="magenta"),
-        Operator.Word: Style(color="magenta"),
-        Name.Function: Style(color="blue", bold=True),
-        Name.Class: Style(color="blue", bold=True),
-        Name.Builtin: Style(color="cyan"),
-        Name.Decorator: Style(color="cyan"),
-        Name.Tag: Style(color="magenta"),
-        String: Style(color="green"),
-        Number: Style(color="cyan"),
-        Generic.Deleted: Style(color="red"),
-        Generic.Inserted: Style(color="green"),
-        Generic.Heading: Style(bold=True),
+        ("Comment",): Style(dim=True, italic=True),
+        ("Keyword",): Style(color="magenta"),
+        ("Operator", "Word"): Style(color="magenta"),
+        ("Name", "Function"): Style(color="blue", bold=True),
+        ("Name", "Class"): Style(color="blue", bold=True),
+        ("Name", "Builtin"): Style(color="cyan"),
+        ("Name", "Decorator"): Style(color="cyan"),
+        ("Name", "Tag"): Style(color="magenta"),
+        ("Literal", "String"): Style(color="green"),
+        ("Literal", "Number"): Style(color="cyan"),
+        ("Generic", "Deleted"): Style(color="red"),
+        ("Generic", "Inserted"): Style(color="green"),
+        ("Generic", "Heading"): Style(bold=True),
     }
 )
 
@@ -62,7 +60,11 @@ class _Item(ListItem):
     """An item whose place does not depend on how many there are."""
 
     def render_number(
-        self, console: Console, options: ConsoleOptions, number: int, last_number: int
+        self,
+        console: Console,
+        options: ConsoleOptions,
+        number: int,
+        last_number: int,  # noqa: ARG002
     ) -> RenderResult:
         """Render the item behind its number."""
         return self._behind(f"{number}. ", "markdown.item.number", console, options)
@@ -116,7 +118,7 @@ def _longest_word(text: Text) -> int:
 class Document(Markdown):
     """Tokens of Markdown as something that Rich can render."""
 
-    elements: ClassVar = {
+    elements = {  # noqa: RUF012 - as in the base class
         **Markdown.elements,
         "fence": _Code,
         "code_block": _Code,
@@ -127,7 +129,10 @@ class Document(Markdown):
         "list_item_open": _Item,
         "table_open": _Table,
     }
-    inlines: ClassVar = {*Markdown.inlines, "a"}
+    inlines = {  # noqa: RUF012 - see above
+        *Markdown.inlines,
+        "a",
+    }
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__("", hyperlinks=False)

@@ -81,11 +81,12 @@ def _facts(settings: "Settings") -> dict[str, Any]:
 
 def _model(settings: "Settings") -> dict[str, Any]:
     """Return the model in use and what carries its requests, or why there is none."""
-    from chatcli.providers.table import provider_row, resolve_model
+    from chatcli.providers import find_engine
+    from chatcli.providers.table import resolve_model
 
     try:
         spec = resolve_model(settings, None)
-        engine = provider_row(settings, spec.provider).engine
+        engine = find_engine(settings, spec)
     except ChatcliError as error:
         return {"error": error.to_json()}
     return {"name": str(spec), "engine": engine}

@@ -10,18 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import dropwhile
+from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
-from rich.style import Style
 from rich.theme import Theme
 
 from chatcli.cli.elements import Document
 from chatcli.cli.rows import Row, Span, columns, encode, make_row, split_row
 from chatcli.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from rich.style import Style
 
 NARROWEST = 8
 """Columns below which nothing is gained by wrapping at words."""
@@ -138,7 +141,7 @@ class Renderer:
         """Return the rows of one unit: at most `width` columns on any terminal."""
         rows = self._render(unit, width)
         excess = max(map(columns, rows), default=0) - width
-        if excess > 0 and width - excess >= NARROWEST:
+        if excess > 0 and unit.kind not in _CODE and width - excess >= NARROWEST:
             rows = self._render(unit, width - excess)
         return [piece for row in rows for piece in split_row(row, width)]
 

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from chatcli.cli.terminal import FORBIDDEN, visible
-from chatcli.errors import OutputClosed
+from chatcli.errors import ChatcliError, OutputClosed
 
 if TYPE_CHECKING:
     from chatcli.config import TerminalSettings
@@ -139,6 +139,36 @@ def say_error(message: str, hint: str | None) -> None:
     say(message)
     if hint is not None:
         say(f"hint: {hint}")
+
+
+def say_problem(error: ChatcliError, *, as_json: bool, **about: str) -> None:
+    """Write an error, as one JSON object with `about` beside it where JSON was asked for."""
+    if as_json:
+        import json
+
+        say(json.dumps({"error": error.to_json(), **about}))
+    else:
+        say_error(error.message, error.hint)
+
+
+def can_ask() -> bool:
+    """Say whether there is a person to ask: standard input and output are terminals."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
+
+
+def ask(question: str) -> bool:
+    """Return whether the person at the terminal says yes; anything else, and no answer, is a no.
+
+    The question is written to standard error, unless that goes elsewhere.
+    """
+    flush()
+    stream = sys.stderr if is_terminal(sys.stderr) else _stdout()
+    stream.write(f"{visible(question)} [y/N] ")
+    stream.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        stream.write("\n")
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def settle() -> None:

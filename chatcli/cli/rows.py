@@ -95,9 +95,7 @@ def is_sure(text: str) -> bool:
 
 def columns(row: Row) -> int:
     """Return the most columns that the row may take."""
-    return sum(
-        len(span.text) if span.text.isascii() else sum(map(widest, span.text)) for span in row
-    )
+    return sum(len(span.text) if span.text.isascii() else sum(map(widest, span.text)) for span in row)
 
 
 def split_row(row: Row, width: int) -> list[Row]:
@@ -148,7 +146,9 @@ class LiveRows:
         if same == len(new):
             return f"{move}\r\x1b[J"
         first, *rest = new[same:]
-        return move + _rewrite(old[same], first, last=not up) + "".join("\n" + encode(row) for row in rest) + end
+        return (
+            move + _rewrite(old[same], first, last=not up) + "".join("\n" + encode(row) for row in rest) + end
+        )
 
     def seal(self) -> str:
         """Leave the rows as they are for good, and go to an empty line."""
@@ -161,7 +161,7 @@ def _rewrite(old: Row, new: Row, *, last: bool) -> str:
     start = _common(old, new)
     whole = sum(len(span.text) for span in old)
     before = text_of_row(new)[:start]
-    suffix = encode(_behind(new, start))
+    suffix = encode(behind(new, start))
     if last and start == whole:
         return suffix
     if not is_sure(before):
@@ -186,7 +186,8 @@ def _common(old: Row, new: Row) -> int:
     return count
 
 
-def _behind(row: Row, start: int) -> Row:
+def behind(row: Row, start: int) -> Row:
+    """Return the row without its first `start` characters."""
     ends = [0]
     for span in row:
         ends.append(ends[-1] + len(span.text))

@@ -21,6 +21,7 @@ A key of config.toml is the variable's name in lower case without ``CHATCLI_``; 
     headers = {X-Team = "blue"}
     default_model = "large"
     sends_finish_reason = false
+    engine = "langchain"                  # what carries its requests; by default "wire", where it can
 
     [aliases]
     fast = "groq:openai/gpt-oss-20b"
@@ -32,6 +33,7 @@ message holds a value: it names the setting, its place, and what is allowed.
 
 from chatcli.config.credentials import ApiKey, BaseUrl, ProviderSettings, Scope
 from chatcli.config.loading import load_settings
+from chatcli.config.network import Network
 from chatcli.config.secret import Secret, mask_url
 from chatcli.config.settings import Row, Settings, Timeouts
 from chatcli.config.terminal import TerminalSettings, read_terminal
@@ -42,6 +44,7 @@ __all__ = [
     "ApiKey",
     "ApiToken",
     "BaseUrl",
+    "Network",
     "ProviderSettings",
     "Row",
     "Scope",

@@ -30,6 +30,8 @@ class ProviderSettings:
     api_key_command: str | None = field(default=None, repr=False)
     default_model: str | None = None
     sends_finish_reason: bool | None = None
+    engine: str | None = None
+    """One of `chatcli.config.file.ENGINES`."""
 
     @property
     def names_key(self) -> bool:

@@ -27,9 +27,12 @@ _PROVIDER_KEYS = (
     "api_key_file",
     "base_url",
     "default_model",
+    "engine",
     "headers",
     "sends_finish_reason",
 )
+ENGINES = ("wire", "langchain")
+"""What may carry the requests of a provider; the first does where it can and nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class _Reader:
                 texts["base_url"] = parse_base_url(texts["base_url"])
             except ValueError:
                 raise self._wrong(f"{prefix}.base_url", "http://… or https://… without a user name") from None
+        if texts.get("engine", ENGINES[0]) not in ENGINES:
+            raise self._wrong(f"{prefix}.engine", " or ".join(f'"{name}"' for name in ENGINES))
         # Upper case only, so that a key that was put here by mistake is not taken for a name and shown.
         if re.fullmatch("[A-Z_][A-Z0-9_]*", texts.get("api_key_env", "_")) is None:
             raise self._wrong(f"{prefix}.api_key_env", "the name of a variable, in upper case")

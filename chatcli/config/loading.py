@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from chatcli.config.credentials import read_secret_file
+from chatcli.config.network import read_network
 from chatcli.config.secret import Secret
 from chatcli.config.settings import DEFAULT, Settings, Timeouts
 from chatcli.config.sources import Environment, Found, find_directories
@@ -57,6 +58,7 @@ def load_settings(
         timeouts=Timeouts(**timeouts),
         providers=config.providers if config else MappingProxyType({}),
         aliases=config.aliases if config else MappingProxyType({}),
+        network=read_network(variables),
         config_file=config.path if config else config_dir / "config.toml",
         env_file=environment.env_file,
         config_dir=config_dir,

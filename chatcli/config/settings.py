@@ -15,6 +15,7 @@ from chatcli.config.credentials import (
     find_base_url,
     find_key,
 )
+from chatcli.config.network import Network
 from chatcli.config.secret import Secret, mask_url
 from chatcli.config.sources import Environment, Found
 from chatcli.config.tokens import ApiToken, read_tokens
@@ -82,6 +83,7 @@ class Settings:
     timeouts: Timeouts
     providers: Mapping[str, ProviderSettings]
     aliases: Mapping[str, str]
+    network: Network
     config_file: Path
     """Where config.toml is, or would be."""
     env_file: Path | None

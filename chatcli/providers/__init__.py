@@ -1,5 +1,6 @@
 """Providers of models: `open_provider` makes one, `table` has their names, `policy` asks them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +12,12 @@ from chatcli.providers.table import ModelSpec, ProviderRow, provider_row
 if TYPE_CHECKING:
     from chatcli.config import Secret, Settings, Timeouts
     from chatcli.providers.base import Provider
+
+_PLAIN_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+    r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+)
+"""Base URLs whose bytes are sent as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class Target:
         """Whether this is the address that the table has for the provider."""
         return self.base_url == self.row.base_url
 
+    @property
+    def api_url(self) -> str:
+        """What the paths of the API are appended to."""
+        return self.base_url.removesuffix(self.row.sdk_path) + self.row.sdk_path
+
+    @property
+    def max_tokens_name(self) -> str:
+        """What the provider calls `ModelOptions.max_tokens`; the new name is known to few but OpenAI."""
+        is_openai = self.row.name == "openai" and self.is_own_address
+        return "max_completion_tokens" if is_openai else "max_tokens"
+
 
 def open_provider(settings: "Settings", spec: ModelSpec) -> "Provider":
     """Return the provider of a model, ready to be asked; no engine but its own is imported.
@@ -47,6 +65,10 @@ def open_provider(settings: "Settings", spec: ModelSpec) -> "Provider":
 
         return OfflineProvider()
     target = find_target(settings, spec, row)
+    if _takes_wire(settings, row, target.base_url):
+        from chatcli.providers.wire import WireProvider
+
+        return WireProvider(target, settings.network)
     if row.engine == "langchain-groq":
         from chatcli.providers.langchain import open_groq
 
@@ -54,6 +76,30 @@ def open_provider(settings: "Settings", spec: ModelSpec) -> "Provider":
     from chatcli.providers.langchain import open_openai
 
     return open_openai(target)
+
+
+def find_engine(settings: "Settings", spec: ModelSpec) -> str:
+    """Return the name of the engine that `open_provider` would open; no key is looked at.
+
+    Raises:
+        ConfigError: a base URL that is none; InvalidRequest: there is no such provider.
+    """
+    row = provider_row(settings, spec.provider)
+    found = settings.base_url(row.name, variable=row.base_url_variable)
+    return "wire" if _takes_wire(settings, row, found.url if found else row.base_url) else row.engine
+
+
+def _takes_wire(settings: "Settings", row: ProviderRow, base_url: str) -> bool:
+    """Whether the fast engine can do all that is wanted: it knows no proxies, traces or encodings."""
+    section = settings.providers.get(row.name)
+    url = _PLAIN_URL.fullmatch(base_url)
+    return (
+        row.speaks_chat_completions
+        and url is not None
+        and (section is None or section.engine != "langchain")
+        and not settings.langsmith_tracing
+        and not settings.network.may_use_proxy(url["scheme"], url["host"].strip("[]"))
+    )
 
 
 def find_target(settings: "Settings", spec: ModelSpec, row: ProviderRow) -> Target:
@@ -81,4 +127,4 @@ def find_target(settings: "Settings", spec: ModelSpec, row: ProviderRow) -> Targ
     return target
 
 
-__all__ = ["ModelSpec", "Target", "find_target", "open_provider"]
+__all__ = ["ModelSpec", "Target", "find_engine", "find_target", "open_provider"]

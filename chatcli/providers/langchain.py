@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.messages import AIMessageChunk
 
 from chatcli.errors import ChatcliError
-from chatcli.models import Message, Role, Usage
+from chatcli.models import Message, Usage
 from chatcli.providers.base import Delta, ModelOptions
 from chatcli.providers.faults import Faults
+from chatcli.providers.messages import to_wire
 from chatcli.providers.transport import PLACEHOLDER, open_client
 
 if TYPE_CHECKING:
     from chatcli.providers import Target
 
 logger = logging.getLogger(__name__)
-
-_ROLES = {Role.HUMAN: "user", Role.AI: "assistant", Role.SYSTEM: "system", Role.TOOL: "user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class ChatModelProvider:
         failure: ChatcliError | None = None
         exchange = _Exchange(partial(self._send, options=options))
         model = self._parts.model.model_copy(update={"async_client": exchange})
-        prompt = [_to_wire(message) for message in messages]
+        prompt = [to_wire(message) for message in messages]
         try:
             chunks = model.astream(prompt)
             async with aclosing(chunks):
@@ -190,14 +189,6 @@ class _Exchange:
             await stream.close()
 
 
-def _to_wire(message: Message) -> dict[str, Any]:
-    content = message.content
-    return {
-        "role": _ROLES[message.role],
-        "content": content if isinstance(content, str) else [dict(part) for part in content],
-    }
-
-
 def _to_delta(chunk: Any, reasoning: str) -> Delta | None:
     usage = chunk.usage_metadata if isinstance(chunk, AIMessageChunk) else None
     delta = Delta(
@@ -247,8 +238,7 @@ def open_openai(target: "Target") -> ChatModelProvider:
             http=http,
             stream_class=openai.AsyncStream[object],
             prefix="",
-            # The old name is the one that servers other than OpenAI's own know.
-            max_tokens="max_completion_tokens" if target.is_own_address else "max_tokens",
+            max_tokens=target.max_tokens_name,
             timeouts=(openai.APITimeoutError, httpx2.TimeoutException),
             connections=(openai.APIConnectionError, httpx2.TransportError),
         ),
@@ -286,7 +276,7 @@ def open_groq(target: "Target") -> ChatModelProvider:
             http=http,
             stream_class=groq.AsyncStream[object],
             prefix="/openai/v1",
-            max_tokens="max_tokens",
+            max_tokens=target.max_tokens_name,
             timeouts=(groq.APITimeoutError, httpx.TimeoutException),
             connections=(groq.APIConnectionError, httpx.TransportError),
         ),

@@ -37,7 +37,16 @@ class ProviderRow:
     sends_finish_reason: bool = True
     """False where a whole answer may end without a finish reason."""
     asks_for_usage: bool = True
-    """False where the server refuses ``stream_options``; such servers count unasked."""
+    """False where ``stream_options`` are not sent; such servers count unasked, and some refuse them."""
+    sdk_path: str = ""
+    """What the provider's own SDK puts between its base URL and the paths of the API."""
+    always_sends: tuple[tuple[str, object], ...] = ()
+    """What its LangChain package adds to every request."""
+
+    @property
+    def speaks_chat_completions(self) -> bool:
+        """Whether requests can go out without the LangChain engine."""
+        return self.engine != OFFLINE
 
 
 _ROWS = (
@@ -57,6 +66,9 @@ _ROWS = (
         "openai/gpt-oss-20b",
         engine="langchain-groq",
         models=("openai/gpt-oss-120b",),
+        asks_for_usage=False,
+        sdk_path="/openai/v1",
+        always_sends=(("n", 1), ("service_tier", "on_demand")),
     ),
     ProviderRow(OFFLINE, default_model=OFFLINE, engine="offline"),
     # Servers on this machine.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatcli.errors import InvalidRequest, ThreadNotFound
-from chatcli.models import LOCAL_OWNER, Message, Page, Role, Thread, Turn, text_of, utc_now
+from chatcli.models import LOCAL_OWNER, Message, Role, Thread, text_of, utc_now
 from chatcli.service.requests import TurnRequest, fingerprint
 from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from chatcli.service.turn import RunningTurn
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
+
+UNTITLED = "(no text)"
+"""Title of a thread that begins with a picture and no word."""
 
 
 class ChatService(ThreadService):
@@ -66,23 +69,17 @@ class ChatService(ThreadService):
         from chatcli.service.turn import RunningTurn, TurnPlan
         from chatcli.service.waiting import Waiting
 
-        thread = await self._existing(request)
+        thread = None
+        if not request.save or (request.model is None and self.settings.model is None):
+            thread = await self._existing(request)
         provider = self._provider(request.model, thread)
-        new = _new_turn(request, thread, provider.spec, self.owner)
+        new = self._new_turn(request, provider.spec)
         waiting = Waiting(request.wait, request.on_wait)
         async with waiting.for_lock(self._lock(new.thread_id)):
             if request.save:
-                begun = await waiting.for_thread(lambda: self.store.begin(new))
+                begun = await waiting.for_thread(lambda: self._begin(new, request))
             else:
                 begun = await self._unsaved(new, thread)
-            context: Sequence[Message] = ()
-            if not begun.created and (request.save or thread is not None):
-                context = await self.store.context(
-                    self.owner,
-                    new.thread_id,
-                    limit=self.settings.max_conversation_length,
-                    before=begun.turn.index,
-                )
             running = RunningTurn(
                 TurnPlan(
                     store=self.store,
@@ -92,7 +89,6 @@ class ChatService(ThreadService):
                     limiter=self._outbound_limiter(),
                     options=request.options,
                     begun=begun,
-                    context=context,
                 )
             )
             running.start()
@@ -105,29 +101,75 @@ class ChatService(ThreadService):
         """Return the request's thread; None if it is yet to be made."""
         if request.thread_id is None:
             return None
-        thread_id = check_thread_id(request.thread_id)
         try:
-            return await self.store.thread(self.owner, thread_id)
+            return await self.store.thread(self.owner, check_thread_id(request.thread_id))
         except ThreadNotFound:
             if request.must_exist:
                 raise
+        return None
+
+    async def _begin(self, new: NewTurn, request: TurnRequest) -> Begun:
+        """Begin on the thread that is there, or make it if its id is not just the beginning of others."""
+        if request.thread_id is not None:
+            try:
+                return await self.store.begin(replace(new, create=False))
+            except ThreadNotFound:
+                if request.must_exist:
+                    raise
+            await self._refuse_beginning(new.thread_id)
+        return await self.store.begin(new)
+
+    async def _refuse_beginning(self, thread_id: str) -> None:
         found = [thread for thread in await self.beginning_with(thread_id) if is_generated_id(thread.id)]
         if found:
             raise InvalidRequest(
                 f"there is no thread {thread_id}, and it is the beginning of other ids",
                 hint=candidates(found),
             )
-        return None
 
     async def _unsaved(self, new: NewTurn, thread: Thread | None) -> Begun:
         """Return what `begin` would, with nothing written."""
         from chatcli.stores.memory import MemoryStore
 
-        if thread is not None:
-            new = replace(new, system=new.system or thread.system, language=new.language or thread.language)
+        if thread is None:
+            begun = await MemoryStore().begin(new)
+            return replace(begun, lease=None, created=False)
+        new = replace(new, system=new.system or thread.system, language=new.language or thread.language)
         begun = await MemoryStore().begin(new)
-        index = 1 if thread is None else thread.turn_count + 1
-        return replace(begun, lease=None, created=False, turn=replace(begun.turn, index=index))
+        context = await self.store.context(self.owner, thread.id, limit=new.context_limit)
+        return replace(begun, lease=None, created=False, context=context)
+
+    def _new_turn(self, request: TurnRequest, model: str) -> NewTurn:
+        text = text_of(request.prompt)
+        check_text(text, source="the message", limit=request.max_length)
+        for name, value in (
+            ("the system prompt", request.system),
+            ("the title", request.title),
+            ("the language", request.language),
+        ):
+            if value is not None:
+                check_text(value, source=name)
+        turn_id, now = new_id(), utc_now()
+        prompt = [(Role.HUMAN, request.prompt)]
+        if request.system is not None:
+            prompt.insert(0, (Role.SYSTEM, request.system))
+        return NewTurn(
+            owner=self.owner,
+            thread_id=new_id() if request.thread_id is None else check_thread_id(request.thread_id),
+            turn_id=turn_id,
+            model=model,
+            prompt=tuple(
+                Message(message_id(turn_id, index), role, content, now)
+                for index, (role, content) in enumerate(prompt)
+            ),
+            title=request.title or title_of(text) or UNTITLED,
+            rename=request.title is not None,
+            language=request.language,
+            system=request.system,
+            context_limit=self.settings.max_conversation_length,
+            idempotency_key=request.idempotency_key,
+            fingerprint=None if request.idempotency_key is None else fingerprint(request, model),
+        )
 
     def _provider(self, spec: str | None, thread: Thread | None) -> "Provider":
         """Return the provider of a model: asked for, set, or used last on the thread, in this order."""
@@ -169,36 +211,3 @@ def open_service(settings: "Settings", *, threaded: bool = False) -> ChatService
     suspend where the store allows that.
     """
     return ChatService(open_store(settings.store, threaded=threaded), settings)
-
-
-def _new_turn(request: TurnRequest, thread: Thread | None, model: str, owner: str) -> NewTurn:
-    text = text_of(request.prompt)
-    check_text(text, source="the message", limit=request.max_length)
-    for name, value in (
-        ("the system prompt", request.system),
-        ("the title", request.title),
-        ("the language", request.language),
-    ):
-        if value is not None:
-            check_text(value, source=name)
-    turn_id, now = new_id(), utc_now()
-    prompt = [(Role.HUMAN, request.prompt)]
-    if request.system is not None and (thread is None or thread.system != request.system):
-        prompt.insert(0, (Role.SYSTEM, request.system))
-    return NewTurn(
-        owner=owner,
-        thread_id=request.thread_id or new_id(),
-        turn_id=turn_id,
-        model=model,
-        prompt=tuple(
-            Message(message_id(turn_id, index), role, content, now)
-            for index, (role, content) in enumerate(prompt)
-        ),
-        title=request.title or title_of(text),
-        rename=request.title is not None,
-        language=request.language,
-        system=request.system,
-        create=not request.must_exist,
-        idempotency_key=request.idempotency_key,
-        fingerprint=None if request.idempotency_key is None else fingerprint(request, model),
-    )

@@ -10,7 +10,7 @@ from chatcli.models import format_time
 from chatcli.stores.base import Expiry, Sweep, ThreadStore
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
-"""What a letter of an age is worth. All arithmetic is in UTC: no time zone or summer time has a part in it."""
+"""What a letter of an age is worth; the arithmetic is in UTC: time zones and summer time have no effect."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TOLERANCE = timedelta(days=1)

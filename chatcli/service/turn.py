@@ -5,7 +5,7 @@ import gc
 import importlib
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,6 @@ class TurnPlan:
     limiter: "Limiter | None"
     options: ModelOptions
     begun: Begun
-    context: Sequence[Message]
-    """The newest messages of the turns before, as the store gave them."""
 
 
 class RunningTurn:
@@ -160,7 +158,7 @@ class RunningTurn:
         plan, thread = self._plan, self._plan.begun.thread
         messages = build_context(
             instruct(thread.system, thread.language),
-            (*plan.context, *plan.begun.turn.messages),
+            (*plan.begun.context, *plan.begun.turn.messages),
             limit=plan.settings.max_conversation_length,
         )
         return ask(
@@ -178,7 +176,7 @@ class RunningTurn:
         from chatcli.checkpoint import TURN_KEY, ThreadSaver, TurnHandle, to_langchain
 
         plan, begun = self._plan, self._plan.begun
-        handle = TurnHandle(lease, begun.turn, plan.context)
+        handle = TurnHandle(lease, begun.turn, begun.context)
         prompt = [message for message in begun.turn.messages if message.role is not Role.SYSTEM]
         await build_graph(ThreadSaver(plan.store, owner=plan.owner)).ainvoke(
             {"messages": [to_langchain(message) for message in prompt]},

@@ -32,6 +32,8 @@ class NewTurn:
     create: bool = True
     """Whether a missing thread is made; without it `ThreadNotFound` is raised."""
     idempotency_key: str | None = None
+    context_limit: int = 0
+    """Messages of earlier turns that `Begun.context` may hold: they cost no second round trip."""
     fingerprint: str | None = None
     """Digest of the request behind `idempotency_key`: the same key must come with the same one."""
 
@@ -53,6 +55,8 @@ class Begun:
     turn: Turn
     created: bool
     lease: Lease | None
+    context: tuple[Message, ...] = ()
+    """What `ThreadStore.context` returns for the turns before this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def new_turn() -> NewTurn:
     """Return the next turn of the thread."""
     turn_id = new_id()
     prompt = (Message(message_id(turn_id, 0), Role.HUMAN, TEXT, utc_now()),)
-    return NewTurn(LOCAL_OWNER, THREAD, turn_id, FixedProvider.spec, prompt, title="growth")
+    return NewTurn(LOCAL_OWNER, THREAD, turn_id, FixedProvider.spec, prompt, title="growth", context_limit=20)
 
 
 async def seed(store: ThreadStore, turns: int) -> None:
@@ -74,8 +74,6 @@ async def seed(store: ThreadStore, turns: int) -> None:
 
 async def chat(store: ThreadStore, settings: Settings) -> None:
     """Run one whole turn: begin, graph, commit."""
-    begun = await store.begin(new_turn())
-    limit, index = settings.max_conversation_length, begun.turn.index
     plan = TurnPlan(
         store=store,
         settings=settings,
@@ -83,8 +81,7 @@ async def chat(store: ThreadStore, settings: Settings) -> None:
         provider=FixedProvider(),
         limiter=None,
         options=ModelOptions(),
-        begun=begun,
-        context=await store.context(LOCAL_OWNER, THREAD, limit=limit, before=index),
+        begun=await store.begin(new_turn()),
     )
     turn = RunningTurn(plan)
     turn.start()

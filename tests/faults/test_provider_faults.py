@@ -4,6 +4,7 @@ The provider is a process of its own that speaks real HTTP; `ask` stands between
 """
 
 import asyncio
+import os
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -48,6 +49,8 @@ class Engine:
 
     name: str
     provider: str
+    choice: str = "langchain"
+    """What `engine` in the provider's section says."""
 
     @property
     def key_variable(self) -> str:
@@ -63,6 +66,7 @@ class Engine:
 ENGINES = (
     Engine("langchain-openai", "openai"),
     Engine("langchain-groq", "groq"),
+    *(Engine("wire", provider, choice="wire") for provider in ("openai", "groq")),
 )
 
 
@@ -70,6 +74,8 @@ ENGINES = (
 class Outcome:
     """What a caller of `ask` got."""
 
+    engine: str
+    """What carried the request."""
     deltas: list[Delta] = field(default_factory=list)
     error: ChatcliError | None = None
 
@@ -87,22 +93,27 @@ class Outcome:
 Call = Callable[..., Awaitable[Outcome]]
 
 
-@pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
+@pytest.fixture(params=ENGINES, ids=lambda engine: f"{engine.name}-{engine.provider}")
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.param
     return found
 
 
-def settings_for(engine: Engine, home: Path, url: str, **timeouts: str) -> Settings:
+def settings_for(
+    engine: Engine, home: Path, url: str, *, key: str = CANARY, section: str = "", **timeouts: str
+) -> Settings:
+    config = home / "config.toml"
+    config.write_text(f'[providers.{engine.provider}]\nengine = "{engine.choice}"\n{section}\n')
     environ = {
+        **{name: os.environ[name] for name in ("HTTP_PROXY", "http_proxy") if name in os.environ},
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "XDG_DATA_HOME": str(home),
-        engine.key_variable: CANARY,
+        engine.key_variable: key,
         engine.url_variable: url,
         **{f"CHATCLI_TIMEOUT_{name.upper()}": value for name, value in timeouts.items()},
     }
-    return load_settings(environ=environ)
+    return load_settings({"CHATCLI_CONFIG": str(config)}, environ=environ)
 
 
 def prompt(text: str = "hi") -> list[Message]:
@@ -131,7 +142,7 @@ def call(engine: Engine, fake_provider: FakeProvider, tmp_path: Path) -> Call:
     ) -> Outcome:
         settings = settings_for(engine, tmp_path, url or fake_provider.url, **timeouts)
         provider = open_provider(settings, ModelSpec(engine.provider, model))
-        outcome = Outcome()
+        outcome = Outcome(engine=provider.engine)
         asked = ask(provider, messages or prompt(), options or ModelOptions(), timeouts=settings.timeouts)
         try:
             async with asyncio.timeout(PATIENCE), aclosing(asked):
@@ -147,9 +158,10 @@ def call(engine: Engine, fake_provider: FakeProvider, tmp_path: Path) -> Call:
     return run
 
 
-async def test_a_whole_answer(call: Call, fake_provider: FakeProvider) -> None:
+async def test_a_whole_answer(call: Call, engine: Engine, fake_provider: FakeProvider) -> None:
     """Text comes in pieces; finish reason and usage come once, at the end."""
     outcome = await call("default")
+    assert outcome.engine == engine.name
     assert outcome.error is None
     assert outcome.text == DEFAULT_ANSWER
     assert len(outcome.deltas) == 6
@@ -366,16 +378,7 @@ async def test_a_finish_reason_that_is_not_expected(
     engine: Engine, fake_provider: FakeProvider, tmp_path: Path
 ) -> None:
     """Where config.toml says that a server sends none, its clean end is the end."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"[providers.{engine.provider}]\nsends_finish_reason = false\n")
-    settings = load_settings(
-        {"CHATCLI_CONFIG": str(config)},
-        environ={
-            "HOME": str(tmp_path),
-            engine.key_variable: CANARY,
-            engine.url_variable: fake_provider.url,
-        },
-    )
+    settings = settings_for(engine, tmp_path, fake_provider.url, section="sends_finish_reason = false")
     provider = open_provider(settings, ModelSpec(engine.provider, "no-finish"))
     text = ""
     async for delta in ask(provider, prompt(), ModelOptions(), timeouts=settings.timeouts):
@@ -505,13 +508,8 @@ async def test_no_list_of_models(
     engine: Engine, fake_provider: FakeProvider, tmp_path: Path, model: str, expected: type[ChatcliError]
 ) -> None:
     """The list fails as an answer does: our errors, nothing of the provider's, nothing of the key."""
-    environ = {
-        "HOME": str(tmp_path),
-        engine.key_variable: f"{CANARY}={model}",
-        engine.url_variable: fake_provider.url,
-        "CHATCLI_TIMEOUT_FIRST_TOKEN": SHORT,
-    }
-    provider = open_provider(load_settings(environ=environ), ModelSpec(engine.provider, "any"))
+    settings = settings_for(engine, tmp_path, fake_provider.url, key=f"{CANARY}={model}", first_token=SHORT)
+    provider = open_provider(settings, ModelSpec(engine.provider, "any"))
     with pytest.raises(expected) as caught:
         await provider.models()
     assert_clean(caught.value)

@@ -1,5 +1,9 @@
 """The context: the newest answered messages, whatever else lies in the thread."""
 
+from dataclasses import replace
+
+from dataclasses import replace
+
 import pytest
 
 from chatcli.models import LOCAL_OWNER, Message, Role, TurnState, utc_now
@@ -71,3 +75,12 @@ async def test_context_of_nothing(store: ThreadStore) -> None:
     await say(store)
     await store.clear(LOCAL_OWNER, "tea")
     assert await context(store) == []
+
+
+async def test_begin_brings_the_context_along(store: ThreadStore) -> None:
+    """`Begun.context` is what `context` returns for the turns before, in the same transaction."""
+    for number in range(3):
+        await say(store, prompt=f"q{number}", reply=f"a{number}")
+    begun = await store.begin(replace(new_turn(prompt="q3"), context_limit=4))
+    assert begun.context == await store.context(LOCAL_OWNER, "tea", limit=4, before=4)
+    assert [message.text for message in begun.context] == ["q1", "a1", "q2", "a2"]

@@ -6,7 +6,7 @@ import pytest
 
 from chatcli.errors import ThreadBusy, ThreadNotFound
 from chatcli.models import LOCAL_OWNER, TurnState
-from chatcli.stores.base import Lease, ThreadStore
+from chatcli.stores.base import Blob, CheckpointKey, CheckpointRow, Lease, ThreadStore
 from tests.stores.conftest import OpenRival, OpenStore
 from tests.stores.talk import answer, held, new_turn, say, texts
 
@@ -133,6 +133,21 @@ async def test_late_commit_keeps_its_place(store: ThreadStore, open_rival: OpenR
     assert await store.commit(lease, answer("twice", turn_id="r")) == first
     assert rival.process.returncode != 0
     assert open_rival().ask("begin", turn="x") == {"error": "thread-busy"}
+
+
+async def test_late_checkpoint_is_not_the_newest(store: ThreadStore, open_rival: OpenRival) -> None:
+    """The checkpoint of a late commit does not join, let alone displace, that of a later turn."""
+    rival = open_rival()
+    rival.ask("begin", turn="r")
+    rival.kill()
+    begun = await store.begin(new_turn())
+    rows = [
+        CheckpointRow(CheckpointKey(LOCAL_OWNER, "tea", "", number), None, Blob("m", b"h"), "{}", {})
+        for number in ("1", "2")
+    ]
+    await store.commit(held(begun), answer("80", turn_id=begun.turn.id), rows[1])
+    await store.commit(Lease(LOCAL_OWNER, "tea", "r"), answer("late", turn_id="r"), rows[0])
+    assert await store.list_checkpoints(LOCAL_OWNER, "tea", None) == (rows[1],)
 
 
 async def test_late_commit_to_a_deleted_thread(store: ThreadStore, open_rival: OpenRival) -> None:

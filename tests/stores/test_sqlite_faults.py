@@ -1,11 +1,8 @@
 """SQLite under faults: locked, full, failing disks, files that are no store of ours."""
 
 import asyncio
-import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ from chatcli.models import LOCAL_OWNER, TurnState
 from chatcli.stores.sqlite import SqliteStore
 from chatcli.stores.sqlite.runners import Threaded
 from tests.stores.talk import answer, held, new_turn, say, texts
+from tests.stores.test_sqlite_disk import write_turns
 
 ROOT = Path(__file__).parents[2]
 STRACE = shutil.which("strace")
@@ -70,7 +68,7 @@ async def test_waiting_blocks_no_other_call(path: Path) -> None:
 
 
 async def test_no_room_left(store: SqliteStore) -> None:
-    """A full database says so; what was there stays, and the next turn works when there is room."""
+    """A full database says so; what could not be ended blocks nobody, and may be ended later."""
     begun = await store.begin(new_turn())
     connection = store._database._connection
     assert connection is not None
@@ -80,117 +78,10 @@ async def test_no_room_left(store: SqliteStore) -> None:
     with pytest.raises(StoreFull):
         await store.commit(held(begun), outcome)
 
-    turn = await store.commit(held(begun), outcome)  # on a fresh connection, without the limit
-    assert turn.state is TurnState.COMPLETE
-    assert await store.turns(LOCAL_OWNER, "tea") == (turn,)
-
-
-WRITER = """
-import json, resource, sys
-from chatcli.errors import ChatcliError
-from chatcli.models import LOCAL_OWNER
-from chatcli.stores import open_store
-from tests.stores.talk import answer, new_turn
-
-def drive(coroutine):
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-
-url, limit = sys.argv[1], int(sys.argv[2])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-store = open_store(url, threaded=False)
-told = []
-for number in range(12):
-    try:
-        begun = drive(store.begin(new_turn(prompt=f"q{number}" + "q" * 3000)))
-        drive(store.commit(begun.lease, answer(f"a{number}", turn_id=begun.turn.id)))
-        told.append("saved")
-    except ChatcliError as error:
-        told.append(error.name)
-        if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(json.dumps(told), flush=True)
-"""
-
-
-def write_turns(path: Path, *, limit: int = 0, tracer: tuple[str, ...] = ()) -> list[str]:
-    """Write twelve turns in another process that goes on after errors; return what was said of each."""
-    done = subprocess.run(
-        [*tracer, sys.executable, "-c", WRITER, f"sqlite:///{path}", str(limit)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    told: list[str] = json.loads(done.stdout)
-    return told
-
-
-async def check_whole(store: SqliteStore, told: list[str]) -> None:
-    """Nothing acknowledged is missing, no turn is half there, and the next one works."""
-    turns = await store.turns(LOCAL_OWNER, "tea")
-    complete = {turn.messages[0].text.rstrip("q") for turn in turns if turn.state is TurnState.COMPLETE}
-    assert {f"q{number}" for number, name in enumerate(told) if name == "saved"} <= complete
-    assert all(len(turn.messages) == (2 if turn.state is TurnState.COMPLETE else 1) for turn in turns)
-    assert await store.check() is not None
-    await say(store)
-
-
-@pytest.mark.parametrize("limit", [60_000, 90_000, 131_072])
-async def test_file_that_may_not_grow(store: SqliteStore, path: Path, limit: int) -> None:
-    """Where a file may not grow the turn is not saved; when it may again, the next one works."""
-    await say(store)
-    await store.aclose()
-    told = write_turns(path, limit=limit)
-    assert set(told) == {"saved", "not-saved"}
-    await check_whole(store, told)
-
-
-@pytest.mark.skipif(STRACE is None, reason="needs strace to inject failures")
-@pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "ftruncate"])
-@pytest.mark.parametrize(
-    ("errno", "names"), [("ENOSPC", {"store-full", "not-saved"}), ("EIO", {"not-saved"})]
-)
-async def test_failing_disk(store: SqliteStore, path: Path, call: str, errno: str, names: set[str]) -> None:
-    """ENOSPC or EIO at a write, an fsync or a truncation: told as such, nothing lost, nothing half."""
-    await say(store)
-    await store.aclose()
-    assert STRACE is not None
-    tracer = (STRACE, "-qq", "-o", "/dev/null", "-e", f"trace={call}")
-    told = write_turns(path, tracer=(*tracer, "-e", f"inject={call}:error={errno}:when=4..9"))
-    assert set(told) - {"saved"} <= names
-    assert told[-1] == "saved"
-    assert {"not-saved", "store-full"} & set(told) or call == "ftruncate"
-    await check_whole(store, told)
-
-
-@pytest.mark.skipif(STRACE is None, reason="needs strace to see system calls")
-def test_acknowledged_is_on_disk(path: Path, tmp_path: Path) -> None:
-    """Whatever is acknowledged was flushed after it was written: the last write is behind an fsync."""
-    log = tmp_path / "log"
-    assert STRACE is not None
-    script = WRITER.replace('told.append("saved")', 'print("ACK!", flush=True)')
-    subprocess.run(
-        [
-            *(STRACE, "-qq", "-y", "-o", str(log), "-e", "trace=pwrite64,write,fdatasync,fsync"),
-            *(sys.executable, "-c", script, f"sqlite:///{path}", "0"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    calls = [
-        (line.split("(")[0], "ACK!" in line)
-        for line in log.read_text(errors="replace").splitlines()
-        if f"{path}-wal>" in line or "ACK!" in line
-    ]
-    acknowledged = [place for place, call in enumerate(calls) if call[1]]
-    assert len(acknowledged) == 12
-    for place in acknowledged:
-        assert calls[place - 1][0] in {"fdatasync", "fsync"}
+    second = await say(store)  # on a fresh connection, without the limit
+    first = await store.commit(held(begun), outcome)
+    assert first.state is TurnState.COMPLETE
+    assert await store.turns(LOCAL_OWNER, "tea") == (first, second)
 
 
 async def test_every_connection_is_careful(store: SqliteStore) -> None:
@@ -229,6 +120,20 @@ def truncated(path: Path) -> None:
 def foreign(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE notes (text)")
+
+
+def foreign_with_log(path: Path) -> None:
+    """Make a foreign database whose program died: merely opening it would write its log back."""
+    source = path.with_name("source.db")
+    with closing(sqlite3.connect(source)) as other:
+        other.execute("PRAGMA journal_mode = WAL").fetchall()
+        other.execute("CREATE TABLE notes (text)")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        other.execute("INSERT INTO notes VALUES ('mine')")
+        other.commit()
+        for end in ("", "-wal"):
+            shutil.copyfile(f"{source}{end}", f"{path}{end}")
+    source.unlink()
 
 
 def foreign_marked(path: Path) -> None:
@@ -276,6 +181,7 @@ def newer(path: Path) -> None:
         (garbled_header, StoreCorrupt),
         (truncated, StoreCorrupt),
         (foreign, StoreCorrupt),
+        (foreign_with_log, StoreCorrupt),
         (foreign_marked, StoreCorrupt),
         (folder, StoreCorrupt),
         (newer, StoreNewerSchema),

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from chatcli.providers.wire.framing import Body, ConnectionFailed, Head, body_of, split_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from ssl import SSLContext
 
 BUFFER_LIMIT = 256 * 1024
@@ -95,13 +94,20 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFailed
         return self.take()
 
+    async def read_some(self) -> bytes:
+        """Do what `read` does where the end would come too early."""
+        data = await self.read()
+        if not data:
+            raise ConnectionFailed
+        return data
+
     def take(self) -> bytes:
         """Return what has come so far."""
         pieces = self._pieces
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._size = 0
-        if self._paused:
+        if self._paused and not self._ended:
             self._paused = False
             self._transport.resume_reading()
         return data
@@ -116,6 +122,11 @@ class Connection(asyncio.Protocol):
     def ended(self) -> bool:
         """Whether the other side has hung up."""
         return self._ended
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether all that was written is on its way."""
+        return not self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Hang up at once."""
@@ -162,7 +173,7 @@ class Response:
 
     def release(self) -> None:
         """Give the connection back: the reader needs no more of the body, and hardly any is to come."""
-        if not self._over and self._persistent:
+        if not self._over and self._persistent and self._connection.has_sent:
             self._over = True
             self._connections.keep(self._connection, self._body)
 
@@ -207,20 +218,14 @@ class Connections:
         try:
             connection.write(request)
             while (parts := split_head(came)) is None:
-                data = await connection.read()
-                if not data:
-                    raise ConnectionFailed
-                came += data
+                came += await connection.read_some()
             head, rest = parts
             connection.put_back(rest)
             return Response(self, connection, head)
-        except ConnectionFailed:
+        except BaseException as error:
             connection.abort()
-            if came:
-                raise
-            raise NothingCame from None
-        except BaseException:
-            connection.abort()
+            if isinstance(error, ConnectionFailed) and not came:
+                raise NothingCame from None
             raise
 
     async def _connect(self) -> Connection:

@@ -2,6 +2,9 @@
 
 from chatcli.providers.transport import LINE_LIMIT
 
+_LINE_COST = 64
+"""What a line of an event takes beside its bytes."""
+
 
 class EventTooLong(ValueError):
     """An event is larger than anything sensible."""
@@ -17,10 +20,10 @@ class EventReader:
         self._limit = limit
         self._line: list[bytes] = []
         """The beginning of a line whose end has not come."""
+        self._line_size = 0
         self._data: list[bytes] = []
         """Lines of data of an event whose end has not come."""
-        self._size = 0
-        """Bytes of both."""
+        self._data_size = 0
         self._after_return = False
         """The last byte was a carriage return, and a line feed may belong to it."""
 
@@ -35,20 +38,17 @@ class EventReader:
         if not data:
             return []
         lines = data.splitlines()
-        last = data[-1]
-        self._after_return = last == 0x0D  # noqa: PLR2004 - carriage return
-        rest = b"" if last == 0x0A or self._after_return else lines.pop()  # noqa: PLR2004 - line feed
+        self._after_return = data.endswith(b"\r")
+        rest = b"" if self._after_return or data.endswith(b"\n") else lines.pop()
         if self._line and lines:
-            self._line.append(lines[0])
-            lines[0] = b"".join(self._line)
+            lines[0] = b"".join((*self._line, lines[0]))
             self._line.clear()
+            self._line_size = 0
         found = self._take(lines)
         if rest:
             self._line.append(rest)
-        self._size += len(data)
-        if found:
-            self._size = len(rest) + sum(map(len, self._data))
-        if self._size > self._limit:
+            self._line_size += len(rest)
+        if self._line_size + self._data_size > self._limit:
             raise EventTooLong
         return found
 
@@ -56,12 +56,12 @@ class EventReader:
         found = []
         pending = self._data
         for line in lines:
-            if not line:
-                if pending:
-                    found.append(pending[0] if len(pending) == 1 else b"\n".join(pending))
-                    pending.clear()
-            elif line.startswith(b"data:"):
+            if line.startswith(b"data:"):
                 pending.append(line[6:] if line.startswith(b"data: ") else line[5:])
-            elif line == b"data":
-                pending.append(b"")
+                self._data_size += len(line) + _LINE_COST
+            elif not line and pending:
+                if event := pending[0] if len(pending) == 1 else b"\n".join(pending):
+                    found.append(event)
+                pending.clear()
+                self._data_size = 0
         return found

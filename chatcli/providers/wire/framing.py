@@ -16,7 +16,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 _NO_BODY = frozenset({204, 304})
 
 
-class ConnectionFailed(Exception):  # noqa: N818 - it never leaves the engine
+class ConnectionFailed(Exception):
     """The connection was lost, or what came over it is not HTTP."""
 
 

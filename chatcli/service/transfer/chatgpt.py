@@ -24,7 +24,9 @@ def read_chatgpt(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
     except ValueError as error:
         raise InvalidText("the file is no JSON", hint="it may be cut short; export it again") from error
     if not isinstance(conversations, list) or not all(isinstance(item, dict) for item in conversations):
-        raise InvalidText("the file is not ChatGPT's conversations.json", hint="it is a list of conversations")
+        raise InvalidText(
+            "the file is not ChatGPT's conversations.json", hint="that is a list of conversations"
+        )
     for conversation in sorted(conversations, key=lambda item: item.get("update_time") or 0.0):
         try:
             yield _thread(conversation)
@@ -65,12 +67,14 @@ def _branch(conversation: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str,
 
 def _newest_leaf(nodes: Mapping[str, Any]) -> str | None:
     leaves = [key for key, node in nodes.items() if not node.get("children")]
-    return max(leaves, key=lambda key: (nodes[key].get("message") or {}).get("create_time") or 0, default=None)
+
+    def moment(key: str) -> float:
+        return (nodes[key].get("message") or {}).get("create_time") or 0.0
+
+    return max(leaves, key=moment, default=None)
 
 
-def _add(
-    exchanges: list[Exchange], node_id: str, message: Mapping[str, Any], fallback: datetime
-) -> None:
+def _add(exchanges: list[Exchange], node_id: str, message: Mapping[str, Any], fallback: datetime) -> None:
     """Add a message to the turn that it belongs to; each prompt begins one."""
     role = _ROLES[message["author"]["role"]]
     metadata = message.get("metadata") or {}

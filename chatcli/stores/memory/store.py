@@ -96,7 +96,8 @@ class MemoryStore(MemoryCheckpoints):
             turn_count=len(record.turns),
         )
         self._use(record)
-        return Begun(record.thread, turn, created, Lease(new.owner, new.thread_id, new.turn_id))
+        context = await self.context(new.owner, new.thread_id, limit=new.context_limit, before=turn.index)
+        return Begun(record.thread, turn, created, Lease(new.owner, new.thread_id, new.turn_id), context)
 
     async def renew(self, lease: Lease) -> None:
         record = self._records.get((lease.owner, lease.thread_id.lower()))

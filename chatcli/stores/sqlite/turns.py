@@ -88,6 +88,9 @@ def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | N
         _read(connection, written, _row(connection, key, index), live=True),
         created=thread is None,
         lease=lease,
+        context=()
+        if thread is None or not new.context_limit
+        else context(connection, new.owner, new.thread_id, limit=new.context_limit, before=index),
     )
 
 

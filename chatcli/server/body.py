@@ -1,0 +1,151 @@
+"""Reading a request's JSON: bounded in size, time and depth, and strict about what JSON is."""
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope
+
+from chatcli.errors import InvalidRequest, InvalidText
+from chatcli.server.problems import BadRequest, BodyTooLarge, TooSlow, WrongMediaType
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+_SHOWN_ERRORS = 5
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_model(model: type[Model], scope: Scope, receive: Receive, *, seconds: float) -> Model:
+    """Return the request's body as a `model`.
+
+    Raises:
+        BadRequest, InvalidText: it is no JSON that could be stored; the message names the place.
+        InvalidRequest: it is not what the schema says; the message names the fields.
+        BodyTooLarge, TooSlow, WrongMediaType.
+    """
+    data = await _read(scope, receive, seconds)
+    return validate(model, _parse(data))
+
+
+def validate(model: type[Model], value: object) -> Model:
+    """Return `value` as a `model`, or raise `InvalidRequest` with the fields that are wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+    # Out here, so that the error has no context: that quotes the input.
+    raise InvalidRequest(
+        "; ".join(f"{_place(item['loc'])}: {item['msg'].lower()}" for item in wrong[:_SHOWN_ERRORS]),
+        hint="/docs shows what the request takes",
+    )
+
+
+def _place(path: Sequence[int | str]) -> str:
+    """Return a path into a document; names that the client chose are cut and made printable."""
+    return ".".join(str(step)[:40].encode("ascii", "backslashreplace").decode() for step in path) or "the body"
+
+
+async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
+    headers = dict(scope["headers"])
+    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        raise WrongMediaType("the body is encoded", hint="send it without Content-Encoding")
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > MAX_BYTES:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BadRequest("the client went away before its request was complete")
+                body += message.get("body", b"")
+                if len(body) > MAX_BYTES:
+                    raise _too_large()
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        pass
+    raise TooSlow(f"the body did not arrive within {seconds:g} seconds", hint="send it in one go")
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {MAX_BYTES} bytes", hint="send less")
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"the body is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}"
+        ) from None
+    if text.startswith("\ufeff"):
+        raise BadRequest("the body begins with a byte order mark", hint="send it without")
+    _check_depth(data)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float
+        )
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except ValueError:  # what Python says to an integer of thousands of digits
+        raise BadRequest("a number in the body is too large") from None
+    _check_text(value, "the body")
+    return value
+
+
+def _check_depth(data: bytes) -> None:
+    """Refuse what is nested deeper than `MAX_DEPTH`, before a parser descends into it."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise BadRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"the body gives {_place([name])} twice")
+        found[name] = value
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadRequest(f"the body holds {name}, which is not JSON")
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise BadRequest("a number in the body is too large")
+    return value
+
+
+def _check_text(value: object, place: str) -> None:
+    """Refuse lone surrogates, which JSON can escape and UTF-8 can't hold."""
+    if isinstance(value, str):
+        if _SURROGATE.search(value):
+            raise InvalidText(f"{place} holds a lone surrogate", hint="only text can be sent")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(name, "a name in the body")
+            _check_text(item, _place([name]))
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item, place)
