@@ -9,9 +9,12 @@ import typer
 from chatcli import __version__
 from chatcli.cli import output
 from chatcli.cli.chat import chat
+from chatcli.cli.cleanup import cleanup
 from chatcli.cli.completion import Program
 from chatcli.cli.history import history
 from chatcli.cli.info import info
+from chatcli.cli.threads import archive, clear, delete, fork, title
+from chatcli.cli.transfer import export, import_
 from chatcli.errors import ChatcliError, InvalidRequest
 
 PROGRAM = "chatcli"
@@ -25,6 +28,14 @@ app = typer.Typer(
 )
 app.command()(chat)
 app.command()(history)
+app.command()(title)
+app.command()(fork)
+app.command()(clear)
+app.command()(delete)
+app.command()(archive)
+app.command()(cleanup)
+app.command()(export)
+app.command("import")(import_)
 app.command()(info)
 
 

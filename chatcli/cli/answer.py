@@ -51,6 +51,11 @@ class AnswerWriter:
 
         await self._put(render(text, width=screen_size().columns, color=not terminal().no_color))
 
+    async def seal(self) -> None:
+        """Be at the start of a line: somebody else is about to write."""
+        if self._gate is not None and self._last != "\n":
+            await self._put("\n")
+
     async def finish(self) -> None:
         """Write what the gate held back; on a terminal, end the last line."""
         if self._gate is None:

@@ -126,9 +126,7 @@ class _Work:
         if self._manner.quiet:
             return
         if self._manner.json:
-            output.write_json(
-                {**now.to_json(), "action": self._verb.name, "dry_run": self._manner.dry_run}
-            )
+            output.write_json({**now.to_json(), "action": self._verb.name, "dry_run": self._manner.dry_run})
         else:
             done = f"would {self._verb.name}" if self._manner.dry_run else self._verb.done
             output.write(f"{done} {described(thread)}\n")
@@ -165,9 +163,7 @@ def _confirm(threads: "Sequence[Thread]", verb: Verb) -> bool:
     return output.ask("\n".join([*lines, f"{verb.name} {scope}{what} for good?"]))
 
 
-def _command(
-    references: Sequence[str], threads: "Sequence[Thread]", verb: Verb, manner: Manner
-) -> str:
+def _command(references: Sequence[str], threads: "Sequence[Thread]", verb: Verb, manner: Manner) -> str:
     """Return the command line that does what this one did not, with whole ids."""
     ids = [STDIN] if STDIN in references else [thread.id for thread in threads]
     return shlex.join(["chatcli", verb.name, "--yes", *manner.flags, *ids])

@@ -61,10 +61,20 @@ def chat(
         list[Path] | None,
         typer.Option("-f", "--file", metavar="PATH", help="Add a text file or an image; repeatable."),
     ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Ask the thread's last prompt again; a fork keeps the old answer.")
+    ] = False,
+    undo: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Take the last N turns off the thread first, into a fork."),
+    ] = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print the answer when it is whole.")
     ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Do not render Markdown.")] = False,
+    no_reasoning: Annotated[
+        bool, typer.Option("--no-reasoning", help="Do not show what the model says to itself.")
+    ] = False,
     no_save: Annotated[bool, typer.Option("--no-save", help="Store nothing.")] = False,
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Ignore standard input.")] = False,
     idempotency_key: Annotated[
@@ -86,22 +96,43 @@ def chat(
 
     Words and piped data make one message: the words first, then the data in a fenced block.
     """
-    from chatcli.cli import prompt, runtime
+    from chatcli.cli import prompt, rewind, runtime
     from chatcli.cli.answer import check_stdout
     from chatcli.providers.base import ModelOptions
     from chatcli.service.requests import TurnRequest
 
     if continue_ and thread is not None:
         raise InvalidRequest("--continue and --thread exclude each other")
+    if retry and undo is not None:
+        raise InvalidRequest("--retry and --undo exclude each other", hint="--retry takes one turn back")
+    back = rewind.Rewind(undo or 1, again=retry) if retry or undo is not None else None
+    given = bool(words or file)
+    rewind.check(
+        back,
+        named=continue_ or thread is not None,
+        given=given,
+        saved=not no_save,
+        idempotency_key=idempotency_key,
+    )
     check_stdout()
     settings = runtime.load(store=store, env_file=env_file)
+    if undo is not None and not given:
+        changed, fork = runtime.run(lambda service: rewind.undo(service, thread or "@last", undo), settings)
+        rewind.show(changed, fork, undo, as_json=json, quiet=quiet)
+        return
     limit = settings.max_input_length or MAX_INPUT_LENGTH
-    content = prompt.gather(
-        words or [],
-        file or [],
-        use_stdin=not no_stdin,
-        limit=limit,
-        on_silence=lambda: None if quiet else output.say("waiting for standard input; --no-stdin ignores it"),
+    content = (
+        ""
+        if retry
+        else prompt.gather(
+            words or [],
+            file or [],
+            use_stdin=not no_stdin,
+            limit=limit,
+            on_silence=lambda: (
+                None if quiet else output.say("waiting for standard input; --no-stdin ignores it")
+            ),
+        )
     )
     request = TurnRequest(
         prompt=content,
@@ -123,9 +154,13 @@ def chat(
     from chatcli.cli.oneshot import Manner, converse
 
     logs.start(settings)
-    manner = Manner(json=json, quiet=quiet, stream=not no_stream, markdown=not raw)
+    manner = Manner(
+        json=json, quiet=quiet, stream=not no_stream, markdown=not raw, reasoning=not no_reasoning
+    )
     code = runtime.run(
-        lambda service: converse(service, request, manner, continue_last=continue_ or thread == "@last"),
+        lambda service: converse(
+            service, request, manner, continue_last=continue_ or thread == "@last", rewind=back
+        ),
         settings,
         loop=True,
         threaded=True,

@@ -28,6 +28,7 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     JSON = "json"
     JSONL = "jsonl"
+    HTML = "html"
 
 
 def history(
@@ -46,6 +47,10 @@ def history(
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="List archived threads, too.")] = False,
     archived: Annotated[bool, typer.Option("--archived", help="List only archived threads.")] = False,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="List threads in which all these words stand, best match first."),
+    ] = None,
     tail: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Show only the last N turns of the thread.")
     ] = None,
@@ -61,14 +66,8 @@ def history(
     """
     from chatcli.cli import runtime
 
-    if json and form not in {None, Format.JSON}:
-        raise InvalidRequest(
-            f"--json and --format {form} exclude each other", hint="--json is short for --format json"
-        )
-    if thread is None and tail is not None:
-        raise InvalidRequest("--tail needs a thread", hint="chatcli history THREAD --tail 3")
-    if thread is not None and (limit is not None or all_ or archived):
-        raise InvalidRequest("--limit, --all and --archived are for the list", hint="--tail N is for turns")
+    of_list = limit is not None or all_ or archived or search is not None
+    _check(thread, tail, form, json=json, of_list=of_list)
     output.require_stdout()
     form = Format.JSON if json else form
     settings = runtime.load(store=store, env_file=env_file)
@@ -79,11 +78,54 @@ def history(
     wanted = True if archived else None if all_ else False
     count = DEFAULT_LIMIT if limit is None else limit
     as_json = form in {Format.JSON, Format.JSONL}
-    shown = runtime.run(
-        lambda service: _list(service, limit=count, archived=wanted, as_json=as_json), settings
-    )
+    if search is not None:
+        shown = runtime.run(
+            lambda service: _search(service, search, limit=count, archived=wanted, as_json=as_json), settings
+        )
+        nothing = "nothing was found" if wanted is not False else "nothing was found; --all looks everywhere"
+    else:
+        shown = runtime.run(
+            lambda service: _list(service, limit=count, archived=wanted, as_json=as_json), settings
+        )
+        nothing = "no archived threads" if archived else 'no threads yet; begin one: chatcli chat "hello"'
     if not shown and not quiet:
-        output.say("no archived threads" if archived else 'no threads yet; begin one: chatcli chat "hello"')
+        output.say(nothing)
+
+
+def _check(thread: str | None, tail: int | None, form: Format | None, *, json: bool, of_list: bool) -> None:
+    """Refuse options that do not go together."""
+    if json and form not in {None, Format.JSON}:
+        raise InvalidRequest(
+            f"--json and --format {form} exclude each other", hint="--json is short for --format json"
+        )
+    if thread is None and tail is not None:
+        raise InvalidRequest("--tail needs a thread", hint="chatcli history THREAD --tail 3")
+    if thread is None and form in {Format.MARKDOWN, Format.HTML}:
+        raise InvalidRequest(
+            f"--format {form} is for one thread", hint=f"chatcli history THREAD --format {form}"
+        )
+    if thread is not None and of_list:
+        raise InvalidRequest(
+            "--limit, --all, --archived and --search are for the list", hint="--tail N is for turns"
+        )
+
+
+async def _search(
+    service: "ChatService", text: str, *, limit: int, archived: bool | None, as_json: bool
+) -> int:
+    """Write what was found, and return how many threads that is."""
+    from chatcli.cli import hits
+
+    found = await service.search(text, limit=limit or sys.maxsize, archived=archived)
+    if as_json:
+        for hit in found:
+            output.write_json(hits.hit_document(hit))
+    elif not output.is_terminal(sys.stdout):
+        output.write_lines(hits.hit_rows(found))
+    elif found:
+        table = hits.hit_table(found, width=output.screen_size().columns)
+        output.page("".join(f"{line}\n" for line in table))
+    return len(found)
 
 
 async def _list(service: "ChatService", *, limit: int, archived: bool | None, as_json: bool) -> int:
@@ -136,6 +178,11 @@ def _show(thread: "Thread", turns: "tuple[Turn, ...]", form: Format | None) -> N
     elif form is Format.JSONL:
         for turn in turns:
             output.write_json(turn.to_json())
+    elif form is Format.HTML:
+        from chatcli.cli.webpage import page_of
+
+        for piece in page_of(thread, turns):
+            output.write(piece)
     elif output.is_terminal(sys.stdout):
         heading = output.styled(f"{visible_line(thread.title)}\n{thread.id}\n\n", "bold")
         screen = render.turn_screen(

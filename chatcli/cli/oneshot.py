@@ -6,14 +6,19 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from chatcli.cli import output
 from chatcli.cli.answer import AnswerWriter
 from chatcli.errors import OutputClosed
-from chatcli.events import Failed, Finished, Token
+from chatcli.events import Failed, Finished, Reasoning, Token
 from chatcli.models import TurnState
 from chatcli.service import ChatService, TurnRequest
 from chatcli.service.turn import RunningTurn
+
+if TYPE_CHECKING:
+    from chatcli.cli.rewind import Rewind
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNAL_BASE = 128
@@ -28,6 +33,7 @@ class Manner:
     quiet: bool
     stream: bool
     markdown: bool
+    reasoning: bool = True
 
 
 class Signals:
@@ -47,15 +53,30 @@ class Signals:
             os._exit(_SIGNAL_BASE + number)
 
 
-async def converse(service: ChatService, request: TurnRequest, manner: Manner, *, continue_last: bool) -> int:
-    """Run one turn and show it; return the exit code, or raise the error that the turn ended with."""
-    writer = AnswerWriter(terminal=not manner.json and os.isatty(1))
+async def converse(
+    service: ChatService,
+    request: TurnRequest,
+    manner: Manner,
+    *,
+    continue_last: bool,
+    rewind: "Rewind | None" = None,
+) -> int:
+    """Run one turn and show it; return the exit code, or raise the error that the turn ended with.
+
+    With `rewind` the thread goes back first.
+    """
+    writer = open_writer(manner)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 # a coroutine that runs is in a task
     signals = Signals(task.cancel)
     try:
         if continue_last:
             request = replace(request, thread_id=(await service.last_used()).id, must_exist=True)
+        if rewind is not None and request.thread_id is not None:
+            rewound = await rewind.prepare(service, request, reference=request.thread_id)
+            request = rewound.request
+            if not manner.quiet:
+                rewound.tell(as_json=manner.json)
         async with service.turn(request) as turn:
 
             def end_answer() -> None:
@@ -63,7 +84,7 @@ async def converse(service: ChatService, request: TurnRequest, manner: Manner, *
                 writer.abandon()
 
             signals.on_first = end_answer
-            show = _show_json if manner.json else _show_text
+            show = _show_json if manner.json else show_text
             last = await show(turn, writer, manner)
     except asyncio.CancelledError:
         if signals.received is None:
@@ -73,9 +94,29 @@ async def converse(service: ChatService, request: TurnRequest, manner: Manner, *
     return _conclude(last, writer, manner, signals)
 
 
-async def _show_text(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+def open_writer(manner: Manner) -> AnswerWriter:
+    """Return what shows the answer; on a terminal that can do it, block by block as rendered Markdown."""
+    terminal = not manner.json and os.isatty(1)
+    if terminal and manner.markdown and manner.stream and not output.terminal().dumb:
+        from chatcli.cli.painter import Painter
+
+        return Painter()
+    return AnswerWriter(terminal=terminal)
+
+
+async def show_text(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+    """Show the answer as it comes, with what the model says to itself on standard error."""
     held: list[str] = []
+    thoughts: Thoughts | None = None
     async for event in turn:
+        if isinstance(event, Reasoning) and manner.reasoning and not manner.quiet:
+            if thoughts is None:
+                from chatcli.cli.reasoning import Thoughts
+
+                thoughts = Thoughts(writer)
+            await thoughts.write(event.content)
+        elif thoughts is not None:
+            thoughts.end()
         if isinstance(event, Token):
             if manner.stream:
                 await writer.write(event.content)

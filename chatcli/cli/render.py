@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from chatcli.cli import output
 from chatcli.cli.terminal import visible, visible_line
 from chatcli.models import Message, Role, Thread, Turn, TurnState
-from chatcli.stores.records import Hit
 
 _GAP = "  "
 _NARROWEST_TITLE = 16
@@ -19,40 +18,6 @@ def thread_rows(threads: Sequence[Thread]) -> Iterator[str]:
         archived = "" if thread.archived_at is None else utc_time(thread.archived_at)
         title = " ".join(thread.title.split())
         yield "\t".join((thread.id, title, str(thread.turn_count), utc_time(thread.updated_at), archived))
-
-
-def hit_rows(hits: Sequence[Hit]) -> Iterator[str]:
-    """Yield `thread_rows` with two more fields: the number of the turn, and the line that matches."""
-    for row, hit in zip(thread_rows([hit.thread for hit in hits]), hits, strict=True):
-        yield "\t".join((row, str(hit.turn_index), " ".join(hit.line.split())))
-
-
-def hit_table(hits: Sequence[Hit], *, width: int) -> Iterator[str]:
-    """Yield `thread_table` with the line that matches under each thread, its words in bold."""
-    lines = [f"{_GAP}{hit_line(hit, width=width - len(_GAP))}" for hit in hits]
-    return thread_table([hit.thread for hit in hits], width=width, details=lines)
-
-
-def hit_line(hit: Hit, *, width: int) -> str:
-    """Return the number of the turn and as much of the line around the first match as fits."""
-    number = f"[{hit.turn_index}] "
-    room = width - len(number)
-    first = hit.marks[0][0] if hit.marks else 0
-    start = max(0, first - room // 3) if len(hit.line) > room else 0
-    shown = [number, _ELLIPSIS if start else ""]
-    room -= len(shown[1])
-    place = start
-    for begin, end in (*hit.marks, (len(hit.line), len(hit.line))):
-        for text, style in (hit.line[place:begin], ""), (hit.line[max(place, begin) : end], "bold"):
-            if not text or room <= 0:
-                continue
-            gated = visible_line(text[: room + 1])
-            piece = shorten(gated, room) if end < len(hit.line) or len(text) > room else gated
-            piece = shorten(piece, room)
-            room -= cells(piece)
-            shown.append(output.styled(piece, style) if style else piece)
-        place = max(place, end)
-    return "".join(shown)
 
 
 def thread_table(

@@ -16,8 +16,8 @@ from chatcli.cli.rows import LiveRows, Row, Span, behind, make_row, split_row, t
 from chatcli.cli.terminal import Gate
 
 TAIL_ROWS = 20
-SPARE_ROWS = 2
-"""Rows of the screen that the tail leaves alone."""
+SPARE_ROWS = 1
+"""The row of the screen that the tail leaves alone."""
 
 _MARKS_ONLY = re.compile(r"[\s>*+\-=_#~`|:.\d)]*")
 """The beginning of a line that may yet become anything."""

@@ -84,7 +84,7 @@ def archive(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Hide threads from lists and keep them from new turns, until they are restored."""
+    """Hide threads from lists, and take no turns, until restored."""
     from chatcli.cli.batch import Verb
 
     verb = (
@@ -139,7 +139,10 @@ def fork(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a new thread from the first turns of another, and print its id."""
+    """Make a new thread from the turns of another, print its id.
+
+    The two have these turns in common; what comes later is their own.
+    """
     from chatcli.cli import runtime
 
     output.require_stdout()

@@ -45,8 +45,8 @@ def read_network(variables: Mapping[str, str]) -> Network:
 
 def _system_proxies() -> frozenset[str]:
     """Return the proxies that are set for the whole system, where systems have that."""
-    if sys.platform not in {"darwin", "win32"}:
-        return frozenset()
-    from urllib.request import getproxies
+    if sys.platform in {"darwin", "win32"}:
+        from urllib.request import getproxies
 
-    return frozenset(f"{scheme}_proxy" for scheme in getproxies())
+        return frozenset(f"{scheme}_proxy" for scheme in getproxies())
+    return frozenset()

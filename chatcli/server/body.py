@@ -51,7 +51,9 @@ def validate(model: type[Model], value: object) -> Model:
 
 def _place(path: Sequence[int | str]) -> str:
     """Return a path into a document; names that the client chose are cut and made printable."""
-    return ".".join(str(step)[:40].encode("ascii", "backslashreplace").decode() for step in path) or "the body"
+    return (
+        ".".join(str(step)[:40].encode("ascii", "backslashreplace").decode() for step in path) or "the body"
+    )
 
 
 async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:

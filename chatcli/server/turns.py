@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from chatcli.errors import ChatcliError, InvalidRequest, RateLimited, ServerStopping, ThreadBusy
@@ -51,6 +52,7 @@ class LiveTurn:
         self.task: asyncio.Task[None] | None = None
         self.began_at = asyncio.get_running_loop().time()
         self.first_token_at: float | None = None
+        self.ended_at = 0.0
         self._started: Started | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -110,6 +112,7 @@ class LiveTurn:
             self.outcome = last = self._explained(last)
             self._append(last)
         self.failure = failure
+        self.ended_at = asyncio.get_running_loop().time()
         self.ended = True
         self._wake()
 
@@ -224,6 +227,10 @@ class TurnOrder:
     """What traces are told about the turn."""
 
 
+Trace: TypeAlias = Callable[[TurnOrder, LiveTurn], AbstractContextManager[object]]
+"""Makes what a turn runs in."""
+
+
 class Turns:
     """All turns of this process that run, and those that have just ended."""
 
@@ -236,7 +243,7 @@ class Turns:
         self._digests: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._waiting: Counter[tuple[str, str]] = Counter()
         self.draining = False
-        self.trace = _no_trace
+        self.trace: Trace = lambda _order, _live: nullcontext()
 
     def __len__(self) -> int:
         return len(self._live)

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from dataclasses import replace
-
 import pytest
 
 from chatcli.models import LOCAL_OWNER, Message, Role, TurnState, utc_now

@@ -170,6 +170,18 @@ def write(path: Path, data: bytes, log: bytes) -> None:
     path.with_name(path.name + "-wal").write_bytes(log)
 
 
+async def test_any_tool_reads_it(path: Path) -> None:
+    """One view shows what was said, and the tables explain themselves."""
+    store = SqliteStore(str(path))
+    await say(store)
+    await store.aclose()
+    with closing(sqlite3.connect(path)) as other:
+        said = other.execute("SELECT thread, turn, role, content FROM conversations").fetchall()
+        (schema,) = other.execute("SELECT group_concat(sql) FROM sqlite_schema").fetchone()
+    assert said == [("tea", 1, "human", "How hot?"), ("tea", 1, "ai", "80 degrees.")]
+    assert "-- 1, 2, …: the order of turns" in schema
+
+
 async def test_size_of_a_turn(path: Path) -> None:
     """A turn of 800 characters in two messages takes at most 1.3 KB of the file, all in."""
     store = SqliteStore(str(path))

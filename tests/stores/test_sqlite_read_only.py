@@ -44,6 +44,7 @@ for time in ("first", "second"):
     turns = drive(store.turns(LOCAL_OWNER, "tea"))
     told["read"] = turns if isinstance(turns, str) else len(texts(turns))
     told["begin"] = drive(store.begin(new_turn()))
+    told["check"] = "can only be read" in str(drive(store.check()))
     told["delete"] = drive(store.delete(LOCAL_OWNER, "tea"))
 drive(store.aclose())
 print(json.dumps(told))
@@ -102,7 +103,7 @@ async def test_read_only(open_place: Path, state: str, folder_mode: int, file_mo
 
     told = read_as_nobody(path, folder_mode=folder_mode, file_mode=file_mode)
 
-    assert told == {"read": 3, "begin": "not-saved", "delete": "not-saved"}
+    assert told == {"read": 3, "begin": "not-saved", "check": True, "delete": "not-saved"}
     assert copies_left() <= copies
     await store.aclose()
 
@@ -126,4 +127,4 @@ async def test_unreadable(open_place: Path) -> None:
     await say(store)
     await store.aclose()
     told = read_as_nobody(path, folder_mode=0o755, file_mode=0o000)
-    assert set(told.values()) == {"store-unavailable"}
+    assert told == dict.fromkeys(("read", "begin", "delete"), "store-unavailable") | {"check": False}

@@ -232,12 +232,11 @@ class Connections:
         loop = asyncio.get_running_loop()
         tls = None if self._open_tls is None else self._open_tls()
         # Other loops have ways of their own.
-        options = {"happy_eyeballs_delay": _EYEBALLS} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        eyeballs = {"happy_eyeballs_delay": _EYEBALLS} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        options: dict[str, Any] = {"ssl": tls, **eyeballs}
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(
-                    Connection, self._host, self._port, ssl=tls, **options
-                )
+                _, connection = await loop.create_connection(Connection, self._host, self._port, **options)
         except TimeoutError:
             raise ConnectTimeout from None
         except OSError:
@@ -269,13 +268,10 @@ class Connections:
 
 
 def _is_free(connection: Connection, body: Body) -> bool:
-    if connection.ended:
-        return False
+    """Whether nothing of `body` is left to come, and nothing else has."""
     data = connection.take()
-    if body.done:
-        return not data and not body.surplus
     try:
-        rest = body.feed(data)
+        rest = body.feed(data) if data else b""
     except ConnectionFailed:
         return False
-    return body.done and not body.surplus and not rest.strip()
+    return body.done and not body.surplus and not rest.strip() and not connection.ended

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from chatcli.errors import InvalidRequest
+from chatcli.errors import InvalidRequest, ThreadNotFound
 from chatcli.models import Message, Thread, Turn, TurnState
 from chatcli.stores.base import ThreadStore
 from chatcli.text import check_text, check_thread_id
@@ -18,11 +18,18 @@ async def export_threads(
 
     All come least recently used first, so that importing them in this order keeps the order of use.
     """
+    named = thread_ids is not None
     if thread_ids is None:
         thread_ids = [thread_id async for thread_id in _all_ids(store, owner)][::-1]
     for thread_id in thread_ids:
-        thread = await store.thread(owner, thread_id)
-        yield thread, await store.turns(owner, thread_id)
+        try:
+            thread, turns = await store.thread(owner, thread_id), await store.turns(owner, thread_id)
+        except ThreadNotFound:
+            if named:
+                raise
+            continue  # deleted since the list was read
+        # A turn may have begun between the two.
+        yield replace(thread, turn_count=len(turns)), turns
 
 
 async def _all_ids(store: ThreadStore, owner: str) -> AsyncIterator[str]:

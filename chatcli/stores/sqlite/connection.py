@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from chatcli.errors import ConfigError, StoreUnavailable
+from chatcli.errors import ChatcliError, ConfigError, StoreUnavailable
 from chatcli.stores.sqlite import errors, files
 from chatcli.stores.sqlite.schema import MIGRATIONS, Migration, apply, migrate, read_version
 
@@ -77,14 +77,19 @@ class Database:
         return result
 
     def purge(self) -> bool:
-        """Take deleted text out of the write-ahead log; False while another connection reads it."""
-        connection = self._writable()
+        """Take deleted text out of the write-ahead log; False while another connection is in the way.
+
+        What was deleted stays deleted, whatever happens here: trouble shows with the next call.
+        """
         try:
+            connection = self._writable()
             connection.execute(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})").fetchall()
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             self._give_up(error)
-            return errors.code_of(error) not in errors.LOCKED  # what is broken does not get better
+            return errors.code_of(error) not in errors.LOCKED
+        except ChatcliError:
+            return True
         return not busy
 
     def scrub(self) -> None:

@@ -11,6 +11,11 @@ _FIXED = (3, 51, 3)
 _NETWORK = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
 
 
+def write_nothing(connection: sqlite3.Connection) -> None:
+    """Change nothing, by a statement that only a writable database takes."""
+    connection.execute("UPDATE counters SET value = value")
+
+
 def check_pages(connection: sqlite3.Connection) -> None:
     """Raise `StoreCorrupt` unless the database is well formed."""
     found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.errors import InvalidRequest, NotSaved, ThreadArchived, ThreadBusy, ThreadNotFound
 from chatcli.models import Message, Page, Thread, Turn, utc_now
 from chatcli.stores.base import (
     Begun,
@@ -187,14 +187,20 @@ class SqliteStore(ThreadStore):
 
     async def check(self) -> tuple[str, ...]:
         """Open the store, make it if need be, and look for damage and known trouble."""
-        await self._write(lambda _: None)
+        trouble: tuple[str, ...] = ()
+        try:
+            await self._write(health.write_nothing)
+        except NotSaved as error:
+            trouble = (f"No turn can begin: {error.message}.",)
         await self._read(health.check_pages)
-        return health.find_trouble(self._database.path)
+        return trouble + health.find_trouble(self._database.path)
 
     async def aclose(self) -> None:
         """Close the file; turns that are still running here are orphans from now on."""
-        await self._runner.run(self._close)
-        self._runner.close()
+        try:
+            await self._runner.run(self._close)
+        finally:
+            self._runner.close()
 
     def _close(self) -> None:
         if self._deleted:

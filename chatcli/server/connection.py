@@ -1,0 +1,138 @@
+"""Connections as uvicorn makes them, with what it leaves out: deadlines and limits around each request."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from chatcli.server.guard import MAX_HEAD
+from chatcli.server.problems import MEDIA_TYPE, BadRequest, HeadTooLarge, problem
+from chatcli.text import new_id
+
+if TYPE_CHECKING:
+    from chatcli.errors import ChatcliError
+
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ImportError:  # httptools is not everywhere
+    HAS_HTTPTOOLS = False
+else:
+    HAS_HTTPTOOLS = True
+
+LINGER_SECONDS = 2.0
+_HEAD_END = b"\r\n\r\n"
+
+
+class _Bounded(asyncio.Protocol):
+    """A mixin: a head must arrive in time and be small; what nobody reads is not waited for.
+
+    * The head of a request that is not complete within `receive_seconds` closes the connection.
+    * One of more than `MAX_HEAD` bytes is answered with 431, one that can't be parsed with 400.
+    * A body that is not read is discarded for `LINGER_SECONDS`, so that the client can read why, and
+      then the connection is closed.
+    * An answer that the client does not take within `stall_seconds` cuts the connection.
+    * The application can cut the connection, too: ``scope["chatcli.abort"]``.
+    """
+
+    receive_seconds: ClassVar[float] = 10.0
+    stall_seconds: ClassVar[float] = 30.0
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    cycle: Any
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._seen: Any = None
+        self._head_size = 0
+        self._tail = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._start_timer(self.receive_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        in_head = self._seen is None
+        if in_head:
+            if self._timer is None:
+                self._start_timer(self.receive_seconds)
+            if self._is_too_large(data):
+                self._refuse(HeadTooLarge(f"the head of the request has more than {MAX_HEAD} bytes"))
+                return
+        super().data_received(data)
+        if self.cycle is not None and self.cycle is not self._last_cycle():
+            self._begin(self.cycle)
+
+    def on_response_complete(self) -> None:
+        unread = self.cycle is not None and self.cycle.more_body
+        self._done, self._seen, self._head_size, self._tail = self._seen, None, 0, b""
+        super().on_response_complete()  # type: ignore[misc]
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self._start_timer(self.stall_seconds, cut=True)
+        elif unread:
+            self._start_timer(LINGER_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what can't be parsed."""
+        del msg
+        self._refuse(BadRequest("that is not an HTTP request"))
+
+    def _last_cycle(self) -> Any:
+        return self._seen if self._seen is not None else self._done
+
+    _done: Any = None
+
+    def _begin(self, cycle: Any) -> None:
+        self._stop_timer()
+        self._seen = cycle
+        cycle.scope["chatcli.abort"] = self.transport.abort
+
+    def _is_too_large(self, data: bytes) -> bool:
+        """Whether `data` takes a head that has not ended yet over its limit."""
+        room = MAX_HEAD - self._head_size
+        self._head_size += len(data)
+        if len(data) <= room:
+            self._tail = (self._tail + data)[-3:]
+            return False
+        return _HEAD_END not in self._tail + data[:room]
+
+    def _refuse(self, error: "ChatcliError") -> None:
+        if self.transport.is_closing():
+            return
+        request_id = new_id()
+        body = json.dumps(problem(error, request_id)).encode()
+        head = (
+            f"HTTP/1.1 {error.http_status} \r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _start_timer(self, seconds: float, *, cut: bool = False) -> None:
+        self._stop_timer()
+        action = self.transport.abort if cut else self.transport.close
+        self._timer = self.loop.call_later(seconds, action)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class H11Connection(_Bounded, H11Protocol):
+    """A connection that is parsed by h11."""
+
+
+if HAS_HTTPTOOLS:
+
+    class HttptoolsConnection(_Bounded, HttpToolsProtocol):
+        """A connection that is parsed by httptools."""
+
+
+def connection_class(http: str, *, receive: float, stall: float) -> type[asyncio.Protocol]:
+    """Return the class of connections for a parser, ``auto``, ``httptools`` or ``h11``."""
+    base: type[_Bounded] = HttptoolsConnection if HAS_HTTPTOOLS and http != "h11" else H11Connection
+    return type(base.__name__, (base,), {"receive_seconds": receive, "stall_seconds": stall})

@@ -1,0 +1,104 @@
+"""How many requests a client may make: counted in memory, or in Redis for several servers."""
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+
+from chatcli.config import parse_rate
+from chatcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+BUCKETS = 4096
+"""Addresses are counted in so many buckets, so that a million of them take no more memory than a few."""
+REDIS_SECONDS = 0.25
+REDIS_PAUSE = 10.0
+"""Seconds for which a Redis that failed is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a request may pass, and what is left of the client's allowance."""
+
+    allowed: bool
+    limit: int
+    window: int
+    remaining: int
+    reset: int
+    """Seconds until the whole allowance is back."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the header fields of draft-ietf-httpapi-ratelimit-headers."""
+        policy = f'"client";q={self.limit};w={self.window}'
+        return [
+            (b"ratelimit-policy", policy.encode()),
+            (b"ratelimit", f'"client";r={self.remaining};t={self.reset}'.encode()),
+        ]
+
+
+class ClientLimiter:
+    """Fixed windows of the setting CHATCLI_CLIENT_RATE, one for each owner or bucket of addresses."""
+
+    def __init__(self, rate: str, redis_url: str | None = None) -> None:
+        count, seconds = parse_rate(rate)
+        self._item = RateLimitItemPerSecond(count, int(seconds), namespace="chatcli")
+        self._window = int(seconds)
+        self._memory = FixedWindowRateLimiter(MemoryStorage())
+        self._redis = None if redis_url is None else FixedWindowRateLimiter(_open_redis(redis_url))
+        self._redis_from = 0.0
+        self._salt = os.urandom(16)
+
+    async def check(self, *, owner: str | None, address: str, count: bool) -> Verdict:
+        """Return the verdict on a request, and `count` it; the shared count fails open to our own."""
+        key = f"owner:{owner}" if owner is not None else self._bucket(address)
+        now = time.monotonic()
+        if self._redis is not None and now >= self._redis_from:
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    return await self._ask(self._redis, key, count=count)
+            except Exception as error:  # noqa: BLE001 - whatever Redis has, requests go on
+                self._redis_from = now + REDIS_PAUSE
+                logger.warning("Redis does not count requests: %s", type(error).__name__)
+        return await self._ask(self._memory, key, count=count)
+
+    async def _ask(self, strategy: FixedWindowRateLimiter, key: str, *, count: bool) -> Verdict:
+        allowed = await strategy.hit(self._item, key) if count else True
+        stats = await strategy.get_window_stats(self._item, key)
+        reset = min(self._window, max(0, math.ceil(stats.reset_time - time.time())))
+        return Verdict(allowed, self._item.amount, self._window, max(0, stats.remaining), reset)
+
+    def _bucket(self, address: str) -> str:
+        digest = hashlib.blake2s(address.encode("utf-8", "replace"), key=self._salt, digest_size=4).digest()
+        return f"address:{int.from_bytes(digest) % BUCKETS}"
+
+
+def _open_redis(url: str) -> "Storage":
+    from limits.aio.storage import RedisStorage
+
+    scheme, _, rest = url.partition("://")
+    known = {"redis": "async+redis", "rediss": "async+rediss", "unix": "async+redis+unix"}
+    try:
+        return RedisStorage(
+            f"{known[scheme]}://{rest}",
+            implementation="redispy",
+            socket_timeout=REDIS_SECONDS,
+            socket_connect_timeout=REDIS_SECONDS,
+        )
+    except Exception:  # noqa: BLE001 - what the library raises differs with what is installed
+        pass
+    raise ConfigError(
+        "CHATCLI_REDIS_URL can't be used: Redis' client is not installed, or the URL is wrong",
+        hint="pip install 'chatcli[redis]'",
+    )

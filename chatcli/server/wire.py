@@ -1,0 +1,179 @@
+"""Streams on the wire: events as lines or as server-sent events, sent as fast as the client takes them."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from chatcli.events import Event, Failed, Token
+from chatcli.server.exchange import abort, exchange_of
+from chatcli.server.problems import problem
+
+if TYPE_CHECKING:
+    from chatcli.server.metrics import Metrics
+    from chatcli.server.turns import Numbered, Reader
+
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+HOLD_SECONDS = 5.0
+"""How long the head of the answer waits for the first token: until then an error is a real status."""
+PING_SECONDS = 15.0
+_PING = b": ping\n\n"
+
+
+class Format(Protocol):
+    """How events are written."""
+
+    media_type: str
+    ping: bytes
+
+    def write(self, events: "Iterable[Numbered]") -> bytes:
+        """Return events as they go over the wire."""
+
+
+class Lines:
+    """One event is one line: everything beyond ASCII is escaped, U+2028 and its like too."""
+
+    media_type = NDJSON
+    ping = b""
+
+    def __init__(self, request_id: str, *, numbered: bool = False) -> None:
+        self._request_id = request_id
+        self._numbered = numbered
+
+    def write(self, events: "Iterable[Numbered]") -> bytes:
+        """Return events, one a line; with their numbers where they are not simply counted."""
+        return "".join([self._line(number, event) for number, event in events]).encode("ascii")
+
+    def _line(self, number: int, event: Event) -> str:
+        if type(event) is Token and not self._numbered:
+            text = encode_basestring_ascii(event.content)
+            return f'{{"type": "token", "content": {text}, "thread_id": "{event.thread_id}"}}\n'
+        document = document_of(event, self._request_id)
+        if self._numbered:
+            document["seq"] = number
+        return json.dumps(document) + "\n"
+
+
+class ServerSentEvents:
+    """The same lines as server-sent events; the ids are the numbers."""
+
+    media_type = SSE
+    ping = _PING
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def write(self, events: "Iterable[Numbered]") -> bytes:
+        """Return events."""
+        return "".join([self._event(number, event) for number, event in events]).encode("ascii")
+
+    def _event(self, number: int, event: Event) -> str:
+        document = document_of(event, self._request_id)
+        return f"id: {number}\nevent: {document['type']}\ndata: {json.dumps(document)}\n\n"
+
+
+def document_of(event: Event, request_id: str) -> dict[str, Any]:
+    """Return the wire form of an event."""
+    document = event.to_json()
+    if isinstance(event, Failed):
+        document["error"] = problem(event.error, request_id)
+    return document
+
+
+class EventStream:
+    """An answer that is a stream; a client that hangs up, or takes nothing, is left at once."""
+
+    def __init__(
+        self,
+        reader: "Reader",
+        form: Format,
+        *,
+        stall: float,
+        metrics: "Metrics",
+        hold: float = HOLD_SECONDS,
+    ) -> None:
+        self._reader = reader
+        self._form = form
+        self._stall = stall
+        self._metrics = metrics
+        self._hold = hold
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; errors before its first byte are raised."""
+        with self._metrics.streams.track_inprogress():
+            try:
+                delivered = await unless_gone(self._deliver(send), receive)
+            except TimeoutError:
+                abort(scope)
+                delivered = False
+            finally:
+                self._reader.close()
+        if not delivered:
+            exchange_of(scope).complete = False
+
+    async def _deliver(self, send: Send) -> None:
+        events = await self._first_events()
+        headers = [
+            (b"content-type", f"{self._form.media_type}; charset=utf-8".encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while events:
+            await self._send(send, self._form.write(events), more=True)
+            events = await self._next_events(send)
+        await self._send(send, b"", more=False)
+
+    async def _first_events(self) -> "list[Numbered]":
+        """Return the events up to the first token, or what there is after a while."""
+        reader = self._reader
+        events = await reader.take()
+        if len(events) == 1 and reader.after == 1:
+            try:
+                async with asyncio.timeout(self._hold):
+                    events += await reader.take()
+            except TimeoutError:
+                return events
+        # An error before the first token is an answer of its own.
+        found = [event for _, event in events[1:2] if isinstance(event, Failed)]
+        if found and events[0][0] == 1:
+            raise found[0].error
+        return events
+
+    async def _next_events(self, send: Send) -> "list[Numbered]":
+        if not self._form.ping:
+            return await self._reader.take()
+        while True:
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    return await self._reader.take()
+            except TimeoutError:
+                await self._send(send, self._form.ping, more=True)
+
+    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._stall):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def unless_gone(work: Any, receive: Receive) -> bool:
+    """Run the coroutine `work`; give it up, and return False, if the client hangs up before."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hang_up(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        return task.done()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.wait({task, gone})
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
