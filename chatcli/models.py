@@ -139,7 +139,7 @@ class Thread:
     system: str | None = None
     """The system prompt that was last given on the thread."""
     model: str | None = None
-    """The model of the last turn."""
+    """The model that was last asked on the thread."""
 
     def to_json(self) -> dict[str, object]:
         """Return the wire form."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pytest_socket import socket_allow_hosts
@@ -9,10 +10,19 @@ from pytest_socket import socket_allow_hosts
 from tests.fake_provider import FakeProvider, running
 from tests.program import Chatcli
 
+if TYPE_CHECKING:
+    from tests.stores.postgres import Server
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let long sweeps run at their full length; by default they are short and seeded."""
+    parser.addoption("--texts", type=int, default=300, help="texts through the terminal gate (full: 20000)")
+    parser.addoption("--screens", type=int, default=60, help="texts through a terminal (full: 3000)")
     parser.addoption("--kills", type=int, default=25, help="SIGKILLs of the kill tests (full: 300)")
+    parser.addoption("--hang-ups", type=int, default=50, help="clients of serve that hang up (full: 1000)")
+    parser.addoption(
+        "--examples", type=int, default=5, help="requests for each operation of the API (full: 200)"
+    )
 
 
 def pytest_runtest_setup() -> None:
@@ -38,3 +48,12 @@ def fake_provider(fake_provider_process: FakeProvider) -> FakeProvider:
     """A provider with nothing in its log; `tests/fake_provider/script.py` says what it answers."""
     fake_provider_process.reset()
     return fake_provider_process
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[Server]":
+    """One PostgreSQL server for all tests of a run, started by the first that wants it."""
+    from tests.stores.postgres import running
+
+    with running() as server:
+        yield server

@@ -109,9 +109,12 @@ class Chatcli:
                 it.kill()
 
     def on_terminal(
-        self, *words: str, env: Mapping[str, str] | None = None, stdin: bool = True
+        self, *words: str, env: Mapping[str, str] | None = None, stdin: bool = True, typed: bytes = b""
     ) -> tuple[int, str]:
-        """Run with a terminal of 80 columns for all streams; return the exit code and what it showed."""
+        """Run with a terminal of 80 columns for all streams; return the exit code and what it showed.
+
+        `typed` is what a person types ahead.
+        """
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*self.command, *words],
@@ -123,6 +126,7 @@ class Chatcli:
             start_new_session=True,
         )
         os.close(theirs)
+        os.write(ours, typed)
         shown = bytearray()
         try:
             while piece := _read(ours):

@@ -82,6 +82,35 @@ def test_history_imports_the_store_only(chatcli: Chatcli, words: list[str]) -> N
     assert imported(chatcli, *words) == PROGRAM | STORE
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["history", "--search", "hello"],
+        ["history", "--search", "hello", "--json"],
+        ["history", "demo", "--format", "html"],
+        ["title", "demo", "New"],
+        ["fork", "demo", "--json"],
+        ["clear", "demo", "--yes"],
+        ["delete", "demo", "--yes", "--json"],
+        ["delete", "demo", "--dry-run"],
+        ["archive", "demo"],
+        ["cleanup", "--older-than", "1h", "--json"],
+        ["cleanup", "--older-than", "1h", "--dry-run"],
+        ["export"],
+        ["chat", "-t", "demo", "--undo", "1"],
+    ],
+)
+def test_the_life_of_threads_imports_the_store_only(chatcli: Chatcli, words: list[str]) -> None:
+    """Changing, cleaning up and moving threads needs neither an event loop nor a provider."""
+    assert imported(chatcli, *words) == PROGRAM | STORE
+
+
+def test_import_imports_the_store_only(chatcli: Chatcli) -> None:
+    """Reading an export needs nothing but the store."""
+    (chatcli.home / "threads.jsonl").write_bytes(chatcli("export").stdout)
+    assert imported(chatcli, "import", "threads.jsonl", "--json") == PROGRAM | STORE
+
+
 def test_info_imports_no_provider(chatcli: Chatcli) -> None:
     """Showing the settings asks nobody."""
     assert imported(chatcli, "info", "--model", "openai:any") == PROGRAM

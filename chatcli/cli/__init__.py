@@ -1,42 +1,73 @@
 """The commands, and the one place that turns errors into lines and exit codes."""
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.main import get_command_from_info
+from typer.models import CommandInfo
 
 from chatcli import __version__
 from chatcli.cli import output
-from chatcli.cli.chat import chat
-from chatcli.cli.cleanup import cleanup
 from chatcli.cli.completion import Program
-from chatcli.cli.history import history
-from chatcli.cli.info import info
-from chatcli.cli.threads import archive, clear, delete, fork, title
-from chatcli.cli.transfer import export, import_
 from chatcli.errors import ChatcliError, InvalidRequest
+
+if TYPE_CHECKING:
+    from typer._click import Command
 
 PROGRAM = "chatcli"
 INTERRUPTED = 130
 
+COMMANDS: Mapping[str, str] = {
+    "chat": "chatcli.cli.chat:chat",
+    "history": "chatcli.cli.history:history",
+    "title": "chatcli.cli.threads:title",
+    "fork": "chatcli.cli.threads:fork",
+    "clear": "chatcli.cli.threads:clear",
+    "delete": "chatcli.cli.threads:delete",
+    "archive": "chatcli.cli.threads:archive",
+    "cleanup": "chatcli.cli.cleanup:cleanup",
+    "export": "chatcli.cli.transfer:export",
+    "import": "chatcli.cli.transfer:import_",
+    "serve": "chatcli.cli.serve:serve",
+    "info": "chatcli.cli.info:info",
+}
+"""Where each command is, in the order of the help: only the one that runs is imported."""
+
+
+class Commands(Mapping[str, "Command"]):
+    """The commands of `COMMANDS`, made when they are looked up."""
+
+    def __getitem__(self, name: str) -> "Command":
+        module, _, function = COMMANDS[name].partition(":")
+        info = CommandInfo(name, callback=getattr(import_module(module), function))
+        return get_command_from_info(
+            info, pretty_exceptions_short=True, rich_markup_mode=app.rich_markup_mode
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Group(Program):
+    """The program's group of commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast("MutableMapping[str, Command]", Commands())
+
+
 app = typer.Typer(
-    cls=Program,
+    cls=Group,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(chat)
-app.command()(history)
-app.command()(title)
-app.command()(fork)
-app.command()(clear)
-app.command()(delete)
-app.command()(archive)
-app.command()(cleanup)
-app.command()(export)
-app.command("import")(import_)
-app.command()(info)
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it

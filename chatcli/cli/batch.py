@@ -129,7 +129,7 @@ class _Work:
             output.write_json({**now.to_json(), "action": self._verb.name, "dry_run": self._manner.dry_run})
         else:
             done = f"would {self._verb.name}" if self._manner.dry_run else self._verb.done
-            output.write(f"{done} {described(thread)}\n")
+            output.write(described(thread, before=f"{done} ") + "\n")
 
     async def _check_idle(self, thread: "Thread") -> None:
         for turn in await self._service.turns(thread.id, tail=1):
@@ -143,11 +143,19 @@ class _Work:
         output.say_problem(error, as_json=self._manner.json, thread=reference)
 
 
-def described(thread: "Thread") -> str:
-    """Return a thread on one line: its id, its title, and how long it is."""
-    title = visible_line(thread.title) if output.is_terminal(sys.stdout) else " ".join(thread.title.split())
-    turns = f"{thread.turn_count} turn{'' if thread.turn_count == 1 else 's'}"
-    return f"{thread.id}  {title} ({turns})" if title else f"{thread.id} ({turns})"
+def described(thread: "Thread", *, before: str = "") -> str:
+    """Return a thread on one line, behind `before`: its id, its title, and how long it is.
+
+    On a terminal it is the title that gives way if the line is too long.
+    """
+    head = f"{before}{thread.id}"
+    tail = f"({thread.turn_count} turn{'' if thread.turn_count == 1 else 's'})"
+    title = " ".join(thread.title.split())
+    if output.is_terminal(sys.stdout):
+        from chatcli.cli.render import shorten
+
+        title = shorten(visible_line(title), output.screen_size().columns - len(head) - len(tail) - 3)
+    return f"{head}  {title} {tail}" if title else f"{head} {tail}"
 
 
 def _confirm(threads: "Sequence[Thread]", verb: Verb) -> bool:

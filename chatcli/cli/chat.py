@@ -95,6 +95,7 @@ def chat(
     """Ask a model; the conversation is kept.
 
     Words and piped data make one message: the words first, then the data in a fenced block.
+    At a terminal, with no prompt, a session begins: /help there shows what it can do.
     """
     from chatcli.cli import prompt, rewind, runtime
     from chatcli.cli.answer import check_stdout
@@ -121,6 +122,31 @@ def chat(
         rewind.show(changed, fork, undo, as_json=json, quiet=quiet)
         return
     limit = settings.max_input_length or MAX_INPUT_LENGTH
+    if not (given or retry or json or no_stdin or idempotency_key) and output.can_talk():
+        from chatcli.cli import logs, session
+
+        opening = session.Opening(
+            max_length=limit,
+            thread=thread,
+            continue_last=continue_,
+            model=model,
+            system=None if system is None else prompt.read_system(system),
+            language=language,
+            title=title,
+            options=ModelOptions(temperature, max_tokens),
+            wait=wait,
+            stream=not no_stream,
+            markdown=not raw,
+            reasoning=not no_reasoning,
+            quiet=quiet,
+            history=not no_save,
+        )
+        if no_save:
+            settings = runtime.load(store="memory://", env_file=env_file)
+        logs.start(settings)
+        if code := session.run(settings, opening):
+            raise typer.Exit(code)
+        return
     content = (
         ""
         if retry

@@ -104,12 +104,10 @@ class _Receipt:
         }
 
     def __str__(self) -> str:
-        what = "would be removed" if self.dry_run else "removed"
-        busy = f", {self.busy} kept because busy" if self.busy else ""
+        gone, freed = ("to remove", "to free") if self.dry_run else ("removed", "freed")
         return (
-            f"{self.scanned} scanned, {self.removed} {what}{busy}, {self.freed} bytes"
-            f"{' to be' if self.dry_run else ''} freed, {time.monotonic() - self.started:.1f} s"
-            f" (not used since {format_time(self.before)[:19]}Z)"
+            f"{self.scanned} scanned, {self.removed} {gone}, {self.busy} kept because busy, "
+            f"{self.freed} bytes {freed}, {time.monotonic() - self.started:.1f} s"
         )
 
 

@@ -43,7 +43,9 @@ def history(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("-n", "--limit", min=0, help=f"Threads to list, 0 for all [{DEFAULT_LIMIT}]."),
+        typer.Option(
+            "-n", "--limit", min=0, metavar="N", help=f"Threads to list, 0 for all [{DEFAULT_LIMIT}]."
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="List archived threads, too.")] = False,
     archived: Annotated[bool, typer.Option("--archived", help="List only archived threads.")] = False,

@@ -44,9 +44,11 @@ def marked_line(line: str, marks: Sequence[tuple[int, int]], *, width: int) -> s
     whole = end >= len(line) and sum(cells(text) for text, _ in pieces) <= left
     left -= not whole
     for text, bold in pieces:
-        piece = text if cells(text) <= left else shorten(text, left + 1)
-        shown.append(output.styled(piece, "bold") if bold else piece)
-        if piece != text:
+        fits = cells(text) <= left
+        # With one more character even a text that is just too long gets its ellipsis.
+        piece = text if fits else shorten(f"{text} ", left + 1)
+        shown.append(output.styled(piece, "bold") if bold and piece else piece)
+        if not fits:
             return "".join(shown)
         left -= cells(text)
     return "".join(shown if whole else [*shown, _ELLIPSIS])

@@ -47,7 +47,7 @@ class JsonFormatter(ConsoleFormatter):
 def start(settings: "Settings") -> None:
     """Send chatcli's own logs to standard error, from the level of the settings (WARNING) on."""
     handler = logging.StreamHandler(sys.stderr)
-    if settings.log_format == "json" and settings.origin("CHATCLI_LOG_FORMAT") != "default":
+    if settings.log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(ConsoleFormatter("%(levelname)s %(name)s: %(message)s"))

@@ -4,20 +4,20 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 from typing import TYPE_CHECKING
 
 from chatcli.cli import output
 from chatcli.cli.answer import AnswerWriter
 from chatcli.errors import OutputClosed
-from chatcli.events import Failed, Finished, Reasoning, Token
+from chatcli.events import Event, Failed, Finished, Reasoning, Token
 from chatcli.models import TurnState
 from chatcli.service import ChatService, TurnRequest
 from chatcli.service.turn import RunningTurn
 
 if TYPE_CHECKING:
+    from chatcli.cli.reasoning import Thoughts
     from chatcli.cli.rewind import Rewind
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -104,16 +104,19 @@ def open_writer(manner: Manner) -> AnswerWriter:
     return AnswerWriter(terminal=terminal)
 
 
-async def show_text(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+def _open_thoughts(writer: AnswerWriter) -> "Thoughts":
+    from chatcli.cli.reasoning import Thoughts
+
+    return Thoughts(writer)
+
+
+async def show_text(turn: AsyncIterable[Event], writer: AnswerWriter, manner: Manner) -> Finished | Failed:
     """Show the answer as it comes, with what the model says to itself on standard error."""
     held: list[str] = []
     thoughts: Thoughts | None = None
     async for event in turn:
         if isinstance(event, Reasoning) and manner.reasoning and not manner.quiet:
-            if thoughts is None:
-                from chatcli.cli.reasoning import Thoughts
-
-                thoughts = Thoughts(writer)
+            thoughts = thoughts or _open_thoughts(writer)
             await thoughts.write(event.content)
         elif thoughts is not None:
             thoughts.end()

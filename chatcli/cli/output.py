@@ -156,6 +156,11 @@ def can_ask() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
+def can_talk() -> bool:
+    """Say whether there is a person and a terminal that a line can be edited on."""
+    return can_ask() and not terminal().dumb
+
+
 def ask(question: str) -> bool:
     """Return whether the person at the terminal says yes; anything else, and no answer, is a no.
 

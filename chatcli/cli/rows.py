@@ -42,7 +42,7 @@ def make_row(spans: Iterable[Span]) -> Row:
         if not span.text:
             continue
         if joined and (joined[-1].style == span.style or _takes_blanks(joined[-1], span)):
-            joined[-1] = Span(joined[-1].text + span.text, span.style)
+            joined[-1] = Span(joined[-1].text + span.text, joined[-1].style)
         else:
             joined.append(span)
     while joined:

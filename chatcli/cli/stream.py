@@ -56,9 +56,9 @@ class MarkdownStream:
         self._parts = 0
         """How many units of the block at the beginning of `_rest` are among the printed ones."""
         self._kept = 0
-        """Rows of the tail that are printed for good: of code, or what a seal found there."""
-        self._started = 0
-        """Characters of the row behind these that a seal found there."""
+        """Rows of the tail that are printed for good: those of code."""
+        self._sealed = 0
+        """Characters of the tail that a seal left on the screen, blanks not counted."""
         self._skipped = 0
         """Rows of a tail that is too high to be shown whole."""
 
@@ -91,7 +91,7 @@ class MarkdownStream:
             (i for i, mark in enumerate(self._printed) if marks[i : i + 1] != [mark]), len(self._printed)
         )
         if same < len(self._printed):
-            self._kept = self._started = 0
+            self._kept = self._sealed = 0
         rows = self._cut(self._renderer.rows(units[same:], width=self._screen.columns, first=not same))
         self._printed, self._rest, self._drawn = marks, "", ""
         return sealed + self._rows.draw(rows, ())
@@ -110,8 +110,7 @@ class MarkdownStream:
             self._skipped, self._drawn = 0, ""
             return self._rows.draw((), ()) if before == self._screen else self._rows.seal()
         rows = self._renderer.rows(units, width=self._screen.columns, first=not self._printed)
-        if rows:
-            self._kept, self._started = len(rows) - 1, len(text_of_row(rows[-1]))
+        self._kept, self._sealed = 0, sum(map(_letters, rows))
         return self._rows.seal()
 
     def _take(self, text: str) -> None:
@@ -136,7 +135,7 @@ class MarkdownStream:
             self._rest, self._parts = self._rest[len(whole) :], 0
         else:
             self._rest, self._parts = "\n".join(self._rest.split("\n")[last.line :]), last.part
-        self._kept = self._started = self._skipped = 0
+        self._kept = self._sealed = self._skipped = 0
         return rows
 
     def _tail(self, units: list[Unit], text: str) -> tuple[list[Row], list[Row]]:
@@ -153,7 +152,7 @@ class MarkdownStream:
             self._skipped = 0
             return [], rows
         if len(units) == 1 and units[0].kind == "fence":
-            self._kept, self._started = len(whole) - limit, 0
+            self._kept, self._sealed = len(whole) - limit, 0
             return rows[:-limit], rows[-limit:]
         if not self._skipped or not 0 < len(rows) - self._skipped < limit:
             self._skipped = len(rows) - max(1, limit // 3)
@@ -164,11 +163,26 @@ class MarkdownStream:
 
     def _cut(self, rows: list[Row]) -> list[Row]:
         """Return the rows without what of them is printed already."""
-        left = rows[self._kept :]
-        if self._started and left:
-            rest = behind(left[0], self._started)
-            left[:1] = [rest] if rest else []
+        left, sealed = rows[self._kept :], self._sealed
+        while sealed and left:
+            letters = _letters(left[0])
+            if letters > sealed:
+                left[0] = _behind_letters(left[0], sealed)
+                break
+            sealed -= letters
+            left = left[1:]
         return left
+
+
+def _letters(row: Row) -> int:
+    return sum(not character.isspace() for character in text_of_row(row))
+
+
+def _behind_letters(row: Row, count: int) -> Row:
+    """Return the row without its first `count` characters that are no blanks."""
+    text = text_of_row(row)
+    end = [index for index, character in enumerate(text) if not character.isspace()][count - 1] + 1
+    return behind(row, end)
 
 
 def _mark(unit: Unit) -> Mark:

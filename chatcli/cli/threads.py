@@ -124,7 +124,7 @@ def title(
     elif not quiet:
         from chatcli.cli.batch import described
 
-        output.write(f"titled {described(found)}\n")
+        output.write(described(found, before="titled ") + "\n")
 
 
 def fork(

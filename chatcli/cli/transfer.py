@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -64,6 +64,12 @@ def import_(
             "'-' or nothing reads standard input.",
         ),
     ] = None,
+    branches: Annotated[
+        bool,
+        typer.Option(
+            "--branches", help="Of ChatGPT's conversations take the branches that were left, too, as threads."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be imported.")] = False,
     store: options.Store = None,
     env_file: options.EnvFile = None,
@@ -76,13 +82,16 @@ def import_(
     anything is written.
     """
     from chatcli.cli import runtime
+    from chatcli.service.transfer.formats import read_threads
 
     output.require_stdout()
     settings = runtime.load(store=store, env_file=env_file)
     path = None if file is None or str(file) == "-" else file
     with _opened(path) as source:
         importer = _Importer(dry_run=dry_run, json=json, quiet=quiet)
-        runtime.run(lambda service: importer.run(service, source, path), settings)
+        runtime.run(
+            lambda service: importer.run(service, read_threads(source, path, branches=branches)), settings
+        )
     if importer.code:
         raise typer.Exit(importer.code)
 
@@ -152,11 +161,9 @@ class _Importer:
         self._new = self._known = self._failed = 0
         self.code = 0
 
-    async def run(self, service: "ChatService", source: BinaryIO, path: Path | None) -> None:
+    async def run(self, service: "ChatService", threads: "Iterable[tuple[Thread, tuple[Turn, ...]]]") -> None:
         """Import thread by thread; one that can't be taken does not keep the others out."""
-        from chatcli.service.transfer.formats import read_threads
-
-        for thread, turns in read_threads(source, path):
+        for thread, turns in threads:
             try:
                 is_new = await (
                     self._would_be_new(service, thread, turns)
@@ -193,7 +200,8 @@ class _Importer:
         elif is_new:
             from chatcli.cli.batch import described
 
-            output.write(f"{'would import' if self._dry_run else 'imported'} {described(thread)}\n")
+            done = "would import" if self._dry_run else "imported"
+            output.write(described(thread, before=f"{done} ") + "\n")
 
     def _fail(self, thread_id: str, error: ChatcliError) -> None:
         self._failed += 1

@@ -35,7 +35,7 @@ from chatcli.config.credentials import ApiKey, BaseUrl, ProviderSettings, Scope
 from chatcli.config.loading import load_settings
 from chatcli.config.network import Network
 from chatcli.config.secret import Secret, mask_url
-from chatcli.config.settings import Row, Settings, Timeouts
+from chatcli.config.settings import Price, Row, Settings, Timeouts
 from chatcli.config.terminal import TerminalSettings, read_terminal
 from chatcli.config.tokens import ApiToken
 from chatcli.config.values import parse_rate
@@ -45,6 +45,7 @@ __all__ = [
     "ApiToken",
     "BaseUrl",
     "Network",
+    "Price",
     "ProviderSettings",
     "Row",
     "Scope",

@@ -1,5 +1,6 @@
 """``config.toml``: what it may hold, and its reader."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from chatcli.config.credentials import ProviderSettings
+from chatcli.config.settings import Price
 from chatcli.config.sources import Found, read_text
 from chatcli.config.values import parse_base_url, parse_text
 from chatcli.config.variables import VARIABLES
@@ -20,7 +22,8 @@ _KEYS = {
     for key in (variable.key, variable.key + "_file")
     if key == variable.key or variable.has_file
 }
-_TABLES = ("timeouts", "providers", "aliases")
+_TABLES = ("timeouts", "providers", "aliases", "prices")
+_PRICE_KEYS = ("input", "output")
 _PROVIDER_KEYS = (
     "api_key_command",
     "api_key_env",
@@ -44,6 +47,7 @@ class ConfigFile:
     """By key; keys of `[timeouts]` as ``timeouts.KEY``."""
     providers: Mapping[str, ProviderSettings]
     aliases: Mapping[str, str]
+    prices: Mapping[str, Price]
 
 
 def read_config(path: Path) -> ConfigFile:
@@ -80,7 +84,25 @@ class _Reader:
             name: self._text(f"aliases.{name}", value, "PROVIDER:MODEL")
             for name, value in tables["aliases"].items()
         }
-        return ConfigFile(self.path, settings, MappingProxyType(providers), MappingProxyType(aliases))
+        prices = {name: self._price(f"prices.{name}", table) for name, table in tables["prices"].items()}
+        return ConfigFile(
+            self.path,
+            settings,
+            MappingProxyType(providers),
+            MappingProxyType(aliases),
+            MappingProxyType(prices),
+        )
+
+    def _price(self, key: str, value: object) -> Price:
+        table = self._table(key, value)
+        for name in table:
+            self._check_key(name, _PRICE_KEYS, f"{key}.")
+        return Price(*(self._amount(f"{key}.{name}", table.get(name)) for name in _PRICE_KEYS))
+
+    def _amount(self, key: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise self._wrong(key, "dollars per million tokens, a number from 0")
+        return float(value)
 
     def _provider(self, name: str, value: object) -> ProviderSettings:
         prefix = f"providers.{name}"

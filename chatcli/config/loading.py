@@ -58,6 +58,7 @@ def load_settings(
         timeouts=Timeouts(**timeouts),
         providers=config.providers if config else MappingProxyType({}),
         aliases=config.aliases if config else MappingProxyType({}),
+        prices=config.prices if config else MappingProxyType({}),
         network=read_network(variables),
         config_file=config.path if config else config_dir / "config.toml",
         env_file=environment.env_file,

@@ -45,6 +45,14 @@ class Timeouts:
     total: float = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in dollars per million tokens."""
+
+    input: float
+    output: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Settings:
     """All settings in force; made by `load_settings`. Secrets don't show in its `repr`."""
@@ -75,7 +83,7 @@ class Settings:
     """None is the default of the door: 10,000 for HTTP, 1,000,000 for commands."""
     log_level: str | None
     """None is the default of the door: INFO for serve, WARNING for commands."""
-    log_format: str
+    log_format: str | None
     project_name: str
     description: str
     langsmith_tracing: bool
@@ -83,6 +91,8 @@ class Settings:
     timeouts: Timeouts
     providers: Mapping[str, ProviderSettings]
     aliases: Mapping[str, str]
+    prices: Mapping[str, Price]
+    """By PROVIDER:MODEL, as turns name their model."""
     network: Network
     config_file: Path
     """Where config.toml is, or would be."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chatcli.config import Secret, Settings, Timeouts
     from chatcli.providers.base import Provider
 
-_PLAIN_URL = re.compile(
+_PLAIN_URL = (
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
 )
@@ -92,7 +92,7 @@ def find_engine(settings: "Settings", spec: ModelSpec) -> str:
 def _takes_wire(settings: "Settings", row: ProviderRow, base_url: str) -> bool:
     """Whether the fast engine can do all that is wanted: it knows no proxies, traces or encodings."""
     section = settings.providers.get(row.name)
-    url = _PLAIN_URL.fullmatch(base_url)
+    url = re.fullmatch(_PLAIN_URL, base_url)
     return (
         row.speaks_chat_completions
         and url is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatcli.errors import (
     ContentFiltered,
@@ -94,15 +94,16 @@ async def _ask_once(
         while (delta := await clock.next_of(stream)) is not None:
             finish_reason = delta.finish_reason or finish_reason
             usage = delta.usage or usage
-            piece = Delta(text=text.take(delta.text), reasoning=reasoning.take(delta.reasoning))
-            if piece != Delta():
+            said, thought = text.take(delta.text), reasoning.take(delta.reasoning)
+            if said or thought:
                 clock.token_came()
-                yield piece
+                yield Delta(said, thought)
             if text.full or reasoning.full:
                 raise ProviderProtocol(
                     f"the answer is longer than {ANSWER_LIMIT >> 20} MiB", hint="ask for less, or try again"
                 )
     finally:
+        clock.stop()
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
     if rest := text.finish():
@@ -112,7 +113,11 @@ async def _ask_once(
 
 
 class _Clock:
-    """Waits for the next delta as long as first token, idle time and the whole call allow."""
+    """Waits for the next delta as long as first token, idle time and the whole call allow.
+
+    One timer serves the whole call, and is set anew only when it rings: most deltas are there
+    already, and a timer for each would cost more than all else that happens to it.
+    """
 
     def __init__(self, spec: str, timeouts: "Timeouts", deadline: float) -> None:
         import asyncio
@@ -121,23 +126,61 @@ class _Clock:
         self._timeouts = timeouts
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self._timeout_at = asyncio.timeout_at
+        self._current_task = asyncio.current_task
+        self._cancelled = asyncio.CancelledError
         self._limit = self._loop.time() + timeouts.first_token
         self._started = False
+        self._restart = False
+        self._waiting: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rang = False
 
     def token_came(self) -> None:
-        """Begin to measure idle time anew."""
-        self._started = True
-        self._limit = self._loop.time() + self._timeouts.idle
+        """Begin to measure idle time anew, from when the next delta is waited for."""
+        self._started = self._restart = True
 
     async def next_of(self, stream: AsyncIterator[Delta]) -> Delta | None:
         """Return the next delta, None at the end."""
+        if self._restart:
+            # Not when it came: a reader who takes his time is not the provider's silence.
+            self._restart = False
+            self._limit = self._loop.time() + self._timeouts.idle
+        if self._timer is None:
+            self._set_timer()
+        task = self._waiting = self._current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        requests = task.cancelling()
         try:
-            async with self._timeout_at(min(self._limit, self._deadline)):
-                return await anext(stream, None)
-        except TimeoutError:
-            pass
+            delta = await anext(stream, None)
+            if not self._rang:
+                return delta
+        except self._cancelled:
+            # Somebody else may have cancelled the task at the same time, and that counts more.
+            if not self._rang or task.cancelling() > requests + 1:
+                raise
+        finally:
+            self._waiting = None
+            if self._rang:
+                task.uncancel()
         raise self._expired()
+
+    def stop(self) -> None:
+        """Measure nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_timer(self) -> None:
+        self._timer = self._loop.call_at(min(self._limit, self._deadline), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return
+        if self._loop.time() < min(self._limit, self._deadline):
+            self._set_timer()
+        else:
+            self._rang = True
+            self._waiting.cancel()
 
     def _expired(self) -> ProviderTimeout:
         if self._deadline <= self._limit:

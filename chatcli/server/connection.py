@@ -44,7 +44,9 @@ class _Bounded(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._seen: Any = None
+        self._in_head = True
+        self._discarding = False
+        self._last_cycle: Any = None
         self._head_size = 0
         self._tail = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -55,24 +57,26 @@ class _Bounded(asyncio.Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        in_head = self._seen is None
-        if in_head:
+        if self._in_head and not self._discarding:
             if self._timer is None:
                 self._start_timer(self.receive_seconds)
             if self._is_too_large(data):
                 self._refuse(HeadTooLarge(f"the head of the request has more than {MAX_HEAD} bytes"))
                 return
         super().data_received(data)
-        if self.cycle is not None and self.cycle is not self._last_cycle():
-            self._begin(self.cycle)
+        if self.cycle is not self._last_cycle:
+            self._begin_answer(self.cycle)
 
     def on_response_complete(self) -> None:
-        unread = self.cycle is not None and self.cycle.more_body
-        self._done, self._seen, self._head_size, self._tail = self._seen, None, 0, b""
         super().on_response_complete()  # type: ignore[misc]
+        if not self.cycle.response_complete:  # a pipelined request, which is answered next
+            self._begin_answer(self.cycle)
+            return
+        self._in_head, self._head_size, self._tail = True, 0, b""
+        self._discarding = self.cycle.more_body
         if self.transport.is_closing() or self.transport.get_write_buffer_size():
             self._start_timer(self.stall_seconds, cut=True)
-        elif unread:
+        elif self._discarding:
             self._start_timer(LINGER_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
@@ -80,14 +84,13 @@ class _Bounded(asyncio.Protocol):
         del msg
         self._refuse(BadRequest("that is not an HTTP request"))
 
-    def _last_cycle(self) -> Any:
-        return self._seen if self._seen is not None else self._done
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered as if it had not asked for another protocol."""
 
-    _done: Any = None
-
-    def _begin(self, cycle: Any) -> None:
+    def _begin_answer(self, cycle: Any) -> None:
         self._stop_timer()
-        self._seen = cycle
+        self._in_head = self._discarding = False
+        self._last_cycle = cycle
         cycle.scope["chatcli.abort"] = self.transport.abort
 
     def _is_too_large(self, data: bytes) -> bool:

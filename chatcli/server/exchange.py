@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,16 @@ from chatcli.server.problems import internal_error, problem_response
 from chatcli.text import new_id
 
 if TYPE_CHECKING:
-    from chatcli.server.turns import LiveTurn
+    from collections.abc import Callable
+
+    from chatcli.server.live import LiveTurn
 
 logger = get_logger(__name__)
 
 NO_ROUTE = "none"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+GONE = 499
+"""What is logged as the status where the client did not wait for an answer."""
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _SERVER_ERROR = 500
 
@@ -43,7 +46,7 @@ class Exchange:
     """The turn that the request asked for."""
     asked_at: float = field(default_factory=time.monotonic)
     texts: dict[str, str] = field(default_factory=dict)
-    """Prompt and answer, where these are logged."""
+    """The prompt, where messages are logged; the answer is added at the end."""
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -52,11 +55,13 @@ def exchange_of(scope: Scope) -> Exchange:
     return exchange
 
 
-def abort(scope: Scope) -> None:
+async def cut_connection(scope: Scope, receive: Receive) -> None:
     """Cut the connection, whatever waits to be sent on it."""
-    cut: Callable[[], None] | None = scope.get("chatcli.abort")
-    if cut is not None:
-        cut()
+    abort: Callable[[], None] | None = scope.get("chatcli.abort")
+    if abort is not None:
+        abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 class ExchangeLayer:
@@ -100,7 +105,7 @@ class ExchangeLayer:
         self, error: ChatcliError, exchange: Exchange, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if exchange.started:
-            abort(scope)
+            await cut_connection(scope, receive)
         else:
             await problem_response(error, exchange.request_id)(scope, receive, send)
 
@@ -127,6 +132,8 @@ class ExchangeLayer:
         else:
             logger.info("request", **fields)
         if exchange.texts:
+            if exchange.live is not None:
+                exchange.texts["answer"] = exchange.live.answer
             logger.debug("messages", request_id=exchange.request_id, **exchange.texts)
 
 

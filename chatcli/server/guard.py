@@ -115,9 +115,10 @@ class Guard:
         if len(given) != 1:
             raise BadRequest("the request must have exactly one Host header")
         name, port = _split_host(given[0].lower())
-        if name not in self._hosts or not (port.isascii() and port.isdigit() or not port):
+        if name not in self._hosts or not ((port.isascii() and port.isdigit()) or not port):
             raise BadRequest(
-                "the Host header names no host of this server", hint="chatcli serve --allow-host NAME adds one"
+                "the Host header names no host of this server",
+                hint="chatcli serve --allow-host NAME adds one",
             )
         return given[0].lower()
 
@@ -156,7 +157,8 @@ class Guard:
                 found = token.owner
         if found is None:
             raise Unauthorized(
-                "the token is missing or wrong", hint="send it as Authorization: Bearer TOKEN, or as X-API-Key"
+                "the token is missing or wrong",
+                hint="send it as Authorization: Bearer TOKEN, or as X-API-Key",
             )
         return found
 

@@ -97,8 +97,9 @@ def _open_redis(url: str) -> "Storage":
             socket_connect_timeout=REDIS_SECONDS,
         )
     except Exception:  # noqa: BLE001 - what the library raises differs with what is installed
-        pass
-    raise ConfigError(
-        "CHATCLI_REDIS_URL can't be used: Redis' client is not installed, or the URL is wrong",
-        hint="pip install 'chatcli[redis]'",
-    )
+        failure = ConfigError(
+            "CHATCLI_REDIS_URL can't be used: Redis' client is not installed, or the URL is wrong",
+            hint="pip install 'chatcli[redis]'",
+        )
+    # Out here, so that it has no context: that may quote the URL.
+    raise failure

@@ -13,7 +13,7 @@ from chatcli.events import Finished
 from chatcli.stores.base import ThreadStore
 
 if TYPE_CHECKING:
-    from chatcli.server.turns import LiveTurn
+    from chatcli.server.live import LiveTurn
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})

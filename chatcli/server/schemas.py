@@ -1,6 +1,6 @@
 """The documents of the API: these models validate what comes, build what goes, and make the OpenAPI."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -33,6 +33,9 @@ class _Request(BaseModel):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 class StreamRequest(_Request):

@@ -2,28 +2,21 @@
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from chatcli.errors import ChatcliError, InvalidRequest, RateLimited, ServerStopping, ThreadBusy
-from chatcli.events import Event, Failed, Finished, Reasoning, Started, Token
-from chatcli.models import TurnState
+from chatcli.events import Failed, Finished
+from chatcli.server.live import LiveTurn
 from chatcli.server.metrics import Metrics
-from chatcli.server.problems import NotKept, internal_error
+from chatcli.server.problems import internal_error
 from chatcli.service import ChatService, TurnRequest
-
-if TYPE_CHECKING:
-    from chatcli.service.turn import RunningTurn
 
 logger = logging.getLogger(__name__)
 
-KEPT_EVENTS = 4096
-"""Events of a turn that are kept one by one; older ones are kept as one text."""
-AHEAD_EVENTS = 256
-"""How far a turn may be ahead of the fastest of its readers."""
 RECENT_TURNS = 64
 RECENT_SECONDS = 60.0
 """How many ended turns can be attached to, and for how long."""
@@ -32,185 +25,8 @@ WAITING_TURNS = 16
 RUNNING_TURNS = 1024
 KNOWN_KEYS = 4096
 
-Numbered: TypeAlias = tuple[int, Event]
 Place: TypeAlias = tuple[str, str, str]
 """Owner, thread and turn, or owner, thread and idempotency key."""
-
-
-class LiveTurn:
-    """One turn and what it has emitted so far; events are numbered from 1 in the order of emission."""
-
-    def __init__(self, *, keep_running: bool) -> None:
-        self.keep_running = keep_running
-        self.last = 0
-        self.ended = False
-        self.stopping: ChatcliError | bool = False
-        self.failure: ChatcliError | None = None
-        """Why the turn never began."""
-        self.outcome: Finished | Failed | None = None
-        self.turn: RunningTurn | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.began_at = asyncio.get_running_loop().time()
-        self.first_token_at: float | None = None
-        self.ended_at = 0.0
-        self._started: Started | None = None
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._merged = 1
-        """Number of the last event that is kept as text only."""
-        self._events: deque[Event] = deque()
-        self._readers: set[Reader] = set()
-        self._room = asyncio.Event()
-
-    @property
-    def started(self) -> Started | None:
-        """The first event, once the turn has begun."""
-        return self._started
-
-    def attach(self, *, after: int = 0) -> "Reader":
-        """Return a reader of the events behind number `after`; leave it with `Reader.close`.
-
-        Raises `NotKept` if events so old are not kept one by one any more.
-        """
-        if after > self.last or 1 < after < self._merged:
-            raise NotKept(
-                "there is no such place in the stream, or not any more",
-                hint="read the turn from its beginning, or the history of the thread",
-            )
-        reader = Reader(self, after)
-        self._readers.add(reader)
-        return reader
-
-    def detach(self, reader: "Reader") -> None:
-        """Take a reader away; with the last one the turn is stopped, unless it was told to go on."""
-        self._readers.discard(reader)
-        self._room.set()
-        if not self._readers and not self.keep_running and not self.ended:
-            self.stop()
-
-    def stop(self, reason: ChatcliError | None = None) -> None:
-        """End the turn; what has arrived is kept. `reason` is told to its readers."""
-        if self.ended or self.stopping:
-            return
-        self.stopping = reason or True
-        self._room.set()
-        if self.turn is not None:
-            self.turn.stop()
-        elif self.task is not None:
-            self.task.cancel()
-
-    async def publish(self, event: Event) -> None:
-        """Take an event in; wait while all readers are far behind."""
-        self._append(event)
-        while self._readers and not self.stopping and self.last - self._fastest() >= AHEAD_EVENTS:
-            self._room.clear()
-            await self._room.wait()
-
-    def end(self, last: Finished | Failed | None, failure: ChatcliError | None = None) -> None:
-        """Say how the turn ended, or why it never began."""
-        if last is not None:
-            self.outcome = last = self._explained(last)
-            self._append(last)
-        self.failure = failure
-        self.ended_at = asyncio.get_running_loop().time()
-        self.ended = True
-        self._wake()
-
-    def read(self, after: int) -> list[Numbered]:
-        """Return all events behind number `after`."""
-        found: list[Numbered] = []
-        if after < 1 and self._started is not None:
-            found.append((1, self._started))
-        if after < self._merged and self._started is not None:
-            for event, pieces in ((Reasoning, self._reasoning), (Token, self._text)):
-                if pieces:
-                    found.append((self._merged, event(self._started.thread_id, "".join(pieces))))
-        skip = max(0, after - self._merged)
-        number = self._merged + skip
-        for event in _from(self._events, skip):
-            number += 1
-            found.append((number, event))
-        return found
-
-    def is_lost(self, after: int) -> bool:
-        """Whether a reader at `after` was so slow that what it needs is not kept one by one any more."""
-        return 1 < after < self._merged
-
-    def _explained(self, last: Finished | Failed) -> Finished | Failed:
-        if isinstance(last, Finished) and isinstance(self.stopping, ChatcliError):
-            if last.state is not TurnState.INTERRUPTED:
-                return last
-            self.stopping.saved = last.saved
-            return Failed(last.thread_id, last.turn_id, last.state, last.saved, self.stopping)
-        return last
-
-    def _append(self, event: Event) -> None:
-        self.last += 1
-        if isinstance(event, Started):
-            self._started = event
-        else:
-            if self.first_token_at is None and isinstance(event, Token):
-                self.first_token_at = asyncio.get_running_loop().time()
-            self._events.append(event)
-            if len(self._events) > KEPT_EVENTS:
-                self._merge(self._events.popleft())
-        self._wake()
-
-    def _merge(self, event: Event) -> None:
-        if isinstance(event, Token):
-            self._text.append(event.content)
-        elif isinstance(event, Reasoning):
-            self._reasoning.append(event.content)
-        self._merged += 1
-
-    def _fastest(self) -> int:
-        return max(reader.after for reader in self._readers)
-
-    def _wake(self) -> None:
-        for reader in self._readers:
-            reader.wake()
-
-    def made_room(self) -> None:
-        """Let the turn go on if it waits for its readers."""
-        self._room.set()
-
-
-class Reader:
-    """One who reads a turn, at a pace of its own."""
-
-    def __init__(self, live: LiveTurn, after: int) -> None:
-        self.live = live
-        self.after = after
-        """Number of the last event that was taken."""
-        self._news = asyncio.Event()
-
-    def wake(self) -> None:
-        """Say that there is something new."""
-        self._news.set()
-
-    async def take(self) -> list[Numbered]:
-        """Wait for events, and return all there are; none at the end of the stream.
-
-        Raises the error that kept the turn from beginning.
-        """
-        live = self.live
-        while live.last <= self.after:
-            if live.failure is not None:
-                raise live.failure
-            if live.ended:
-                return []
-            self._news.clear()
-            await self._news.wait()
-        if live.is_lost(self.after):
-            raise NotKept("the reader was too slow", hint="read the turn from its beginning")
-        found = live.read(self.after)
-        self.after = live.last
-        live.made_room()
-        return found
-
-    def close(self) -> None:
-        """Stop reading."""
-        self.live.detach(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +117,7 @@ class Turns:
         last: Finished | Failed | None = None
         failure: ChatcliError | None = None
         place: Place | None = None
-        with self._waits(order) as began, self.trace(order, live):
+        with self._waiting_for(order) as began, self.trace(order, live):
             try:
                 async with order.service.turn(order.request) as turn:
                     began()
@@ -323,13 +139,30 @@ class Turns:
             except Exception:
                 logger.exception("a turn broke")
                 failure = internal_error()
+        if key is not None and place is None:  # nothing began: the key is free
+            self._digests.pop((key[0], key[2]), None)
         self._forget(live, key, place)
         live.end(last, failure)
         self._metrics.count_turn(live)
 
-    def _waits(self, order: TurnOrder) -> "_Waits":
+    @contextmanager
+    def _waiting_for(self, order: TurnOrder) -> Iterator[Callable[[], None]]:
+        """Count a turn as waiting for its thread until the yielded function is called, or it is given up."""
         at = None if order.thread_id is None else (order.service.owner, order.thread_id)
-        return _Waits(self._waiting, at)
+        waiting = [] if at is None else [at]
+        self._waiting.update(waiting)
+
+        def began() -> None:
+            while waiting:
+                place = waiting.pop()
+                self._waiting[place] -= 1
+                if not self._waiting[place]:
+                    del self._waiting[place]
+
+        try:
+            yield began
+        finally:
+            began()
 
     def _forget(self, live: LiveTurn, key: Place | None, place: Place | None) -> None:
         self._live.discard(live)
@@ -361,32 +194,5 @@ class Turns:
             )
 
 
-class _Waits:
-    """Counts a turn as waiting for its thread until it has begun."""
-
-    def __init__(self, waiting: "Counter[tuple[str, str]]", at: tuple[str, str] | None) -> None:
-        self._waiting = waiting
-        self._at = at
-
-    def __enter__(self) -> "_Waits":
-        if self._at is not None:
-            self._waiting[self._at] += 1
-        return self
-
-    def __call__(self) -> None:
-        if self._at is not None:
-            self._waiting[self._at] -= 1
-            if not self._waiting[self._at]:
-                del self._waiting[self._at]
-            self._at = None
-
-    def __exit__(self, *_: object) -> None:
-        self()
-
-
 def _gone() -> ChatcliError:
     return ServerStopping("the request was given up before the turn began")
-
-
-def _from(events: "deque[Event]", skip: int) -> Iterator[Event]:
-    return (events[i] for i in range(skip, len(events)))

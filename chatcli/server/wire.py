@@ -2,19 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from chatcli.events import Event, Failed, Token
-from chatcli.server.exchange import abort, exchange_of
+from chatcli.server.exchange import GONE, cut_connection, exchange_of
 from chatcli.server.problems import problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatcli.server.live import Numbered, Reader
     from chatcli.server.metrics import Metrics
-    from chatcli.server.turns import Numbered, Reader
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -94,7 +95,7 @@ class EventStream:
         *,
         stall: float,
         metrics: "Metrics",
-        hold: float = HOLD_SECONDS,
+        hold: float | None = HOLD_SECONDS,
     ) -> None:
         self._reader = reader
         self._form = form
@@ -108,12 +109,14 @@ class EventStream:
             try:
                 delivered = await unless_gone(self._deliver(send), receive)
             except TimeoutError:
-                abort(scope)
+                await cut_connection(scope, receive)
                 delivered = False
             finally:
                 self._reader.close()
         if not delivered:
-            exchange_of(scope).complete = False
+            exchange = exchange_of(scope)
+            exchange.complete = False
+            exchange.status = exchange.status or GONE
 
     async def _deliver(self, send: Send) -> None:
         events = await self._first_events()
@@ -132,16 +135,17 @@ class EventStream:
         """Return the events up to the first token, or what there is after a while."""
         reader = self._reader
         events = await reader.take()
+        if self._hold is None:
+            return events
         if len(events) == 1 and reader.after == 1:
             try:
                 async with asyncio.timeout(self._hold):
                     events += await reader.take()
             except TimeoutError:
                 return events
-        # An error before the first token is an answer of its own.
-        found = [event for _, event in events[1:2] if isinstance(event, Failed)]
-        if found and events[0][0] == 1:
-            raise found[0].error
+        for _, event in events[1:2]:
+            if isinstance(event, Failed):  # before the first token: an answer of its own
+                raise event.error
         return events
 
     async def _next_events(self, send: Send) -> "list[Numbered]":
@@ -165,9 +169,10 @@ async def unless_gone(work: Any, receive: Receive) -> bool:
     gone = asyncio.ensure_future(_hang_up(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        return task.done()
+        if not task.done():
+            return False
+        task.result()
+        return True
     finally:
         task.cancel()
         gone.cancel()

@@ -38,6 +38,13 @@ class ChatService(ThreadService):
         self._limiter: Limiter | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] | None = None
 
+    def for_owner(self, owner: str) -> "ChatService":
+        """Return another owner's service over the same store and providers; only this one is closed."""
+        other = ChatService(self.store, self.settings, owner=owner)
+        other._providers = self._providers
+        other._limiter = self._outbound_limiter()
+        return other
+
     async def aclose(self) -> None:
         """Close providers and store."""
         for provider in self._providers.values():

@@ -65,6 +65,7 @@ class RunningTurn:
         self._stopped = False
         self._read_on = True
         self._ended = False
+        self._unsaved: Outcome | None = None
 
     @property
     def started(self) -> Started:
@@ -81,6 +82,17 @@ class RunningTurn:
         self._stopped = True
         if self._fetching is not None:
             self._fetching.cancel()
+
+    async def save_again(self) -> Finished | Failed:
+        """Try once more to store the end of a turn that is over; return its last event as it is now."""
+        lease, outcome = self._plan.begun.lease, self._unsaved
+        assert lease is not None  # noqa: S101 - else there is nothing to store, or it was stored
+        assert outcome is not None  # noqa: S101
+        try:
+            turn = await self._plan.store.commit(lease, outcome)
+        except ChatcliError as refusal:
+            return self._last_event(outcome, _not_saved(refusal), saved=False)
+        return self._finished(Outcome(turn.state, (), turn.finish_reason, turn.usage), saved=True)
 
     async def aclose(self) -> None:
         """Stop the turn if it runs, and wait until its end is stored, even if cancelled meanwhile."""
@@ -209,7 +221,9 @@ class RunningTurn:
             Outcome(turn.state, (), turn.finish_reason, turn.usage), answer.error, saved=True
         )
 
-    def _last_event(self, outcome: Outcome, error: ChatcliError | None, *, saved: bool) -> Event:
+    def _last_event(self, outcome: Outcome, error: ChatcliError | None, *, saved: bool) -> Finished | Failed:
+        if not saved:
+            self._unsaved = outcome
         if error is None:
             return self._finished(outcome, saved=saved)
         begun = self._plan.begun

@@ -7,7 +7,9 @@ from chatcli.errors import ConfigError
 if TYPE_CHECKING:
     from chatcli.stores.base import ThreadStore
 
-_FORMS = "use sqlite:///PATH (an absolute PATH makes it sqlite:////…) or memory://"
+_FORMS = (
+    "use sqlite:///PATH (an absolute PATH makes it sqlite:////…), postgresql://USER@HOST/DATABASE or memory://"
+)
 
 
 def open_store(url: str, *, threaded: bool = False) -> "ThreadStore":
@@ -33,9 +35,21 @@ def open_store(url: str, *, threaded: bool = False) -> "ThreadStore":
             from chatcli.stores.memory import MemoryStore
 
             return MemoryStore()
-        case "postgresql" | "postgres" | "s3":
+        case "postgresql" | "postgres":
+            return _open_postgres(url)
+        case "s3":
             raise ConfigError(
-                f"this version has no {scheme.lower()} store: it has sqlite and memory", hint=_FORMS
+                f"this version has no {scheme.lower()} store: it has sqlite, postgresql and memory", hint=_FORMS
             )
         case _:
             raise ConfigError(f"there is no store for {scheme[:20]!r} URLs", hint=_FORMS)
+
+
+def _open_postgres(url: str) -> "ThreadStore":
+    try:
+        from chatcli.stores.postgres import Address, PostgresStore
+    except ImportError as error:  # psycopg, or the C library that it needs
+        raise ConfigError(
+            "the PostgreSQL store needs the package psycopg", hint="pip install 'chatcli[postgres]'"
+        ) from error
+    return PostgresStore(Address.of(url))

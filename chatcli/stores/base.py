@@ -19,6 +19,7 @@ Errors of every method: `StoreUnavailable` (can't be reached, or held for longer
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 
 from chatcli.models import Message, Page, Thread, Turn
 from chatcli.stores.records import (
@@ -37,6 +38,7 @@ from chatcli.stores.records import (
     Sweep,
     message_id,
 )
+from chatcli.stores.rewriting import Rewriter
 
 __all__ = [
     "LEASE_SECONDS",
@@ -149,6 +151,88 @@ class ThreadStore(ABC):
     async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
         """Set or take off the archived mark; twice is harmless. Raises `ThreadNotFound`, `ThreadBusy`."""
 
+    # Threads' life -----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def search(
+        self, owner: str, text: str, *, limit: int, archived: bool | None = False
+    ) -> tuple[Hit, ...]:
+        """Return the threads with a turn in whose prompt and answer all words of `text` stand.
+
+        Best match first, each thread with its best turn; turns are looked for from the newest back.
+        What a word is, how it is compared, the order and the line shown follow `stores.matching`:
+        without case and accents; the last word of `text` also matches the beginning of a longer one.
+        Nothing in `text` has a special meaning; without a word in it nothing is found.
+        """
+
+    @abstractmethod
+    async def sweep(
+        self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
+    ) -> Sweep:
+        """Look at the next `limit` threads, least recently used first, and remove the expired ones.
+
+        One transaction. A thread is removed only if it is expired and not running at the very moment
+        of its removal. The same call may be made by several processes at once, and again after a
+        crash. A cursor of something else raises `InvalidRequest`.
+        """
+
+    @abstractmethod
+    async def newest_use(self, owner: str) -> datetime | None:
+        """Return the latest `updated_at` of all threads: no clock that is right can be before it."""
+
+    @abstractmethod
+    async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        """Make a thread from the first `turns` turns of another, as the last used one.
+
+        Nothing is copied where the store can share it; the turns keep their ids. Language, system
+        prompt and model are those of the other thread; idempotency keys stay with it.
+
+        Raises:
+            ThreadNotFound
+            ThreadBusy: a running turn is among them.
+            InvalidRequest: there are fewer turns, or `fork_id` is taken.
+        """
+
+    @abstractmethod
+    async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        """Take the last `turns` turns off a thread, and return a fork that still has all of its turns.
+
+        The thread is the last used one afterwards, the fork the one before it. Its checkpoints go.
+
+        Raises:
+            ThreadNotFound, ThreadArchived
+            ThreadBusy: a turn is running.
+            InvalidRequest: there are fewer turns, `turns` is not positive, or `fork_id` is taken.
+        """
+
+    @abstractmethod
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        """Write a whole thread with its ids, times and marks, as the last used one, in one transaction.
+
+        Returns False, and writes nothing, if a thread with this id and these turns is there already.
+
+        Raises:
+            InvalidRequest: its id belongs to a thread with other turns, or differs from one only in
+                case; or the turns are not numbered 1, 2, … with an id each of its own.
+        """
+
+    # Everything --------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def owners(self) -> tuple[str, ...]:
+        """Return everybody who has threads."""
+
+    @abstractmethod
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        """Change the text of a thread where it stands, in one transaction; False if nothing changed.
+
+        No time, order, mark, state or lease changes, and a running turn goes on. Turns that the
+        thread shares with others change for them too. What stood there is gone from the store's
+        files at the latest when the store is closed.
+
+        Raises `ThreadNotFound`, and what `rewriter` raises: nothing has changed then.
+        """
+
     # LangGraph's checkpoints -------------------------------------------------------------------
 
     @abstractmethod
@@ -199,4 +283,4 @@ class ThreadStore(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Release everything that the store holds; leases end with their turns, not here."""
+        """Release everything that the store holds; turns that are still running become orphans."""

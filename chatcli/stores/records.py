@@ -1,9 +1,11 @@
 """What goes into a store and what comes out of it, beside threads and turns themselves."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+from chatcli.errors import InvalidRequest
 from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage
 
 LEASE_SECONDS = 30.0
@@ -150,9 +152,29 @@ class Sweep:
     cursor: str | None
     """Where the next step begins; None after the last one."""
     freed: int = 0
-    """Bytes of message text that went with the removed threads; in a dry run those that would."""
+    """Bytes of message text that no thread has any longer; in a dry run those that would go."""
 
 
 def message_id(turn_id: str, index: int) -> str:
     """Return the id of the message at `index` (from 0) of a turn."""
     return f"{turn_id}.{index}"
+
+
+def arrival(thread: Thread, turns: Sequence[Turn]) -> tuple[Thread, tuple[Turn, ...]]:
+    """Return an imported thread and its turns as they are stored: nothing runs where it arrives.
+
+    Raises `InvalidRequest` unless the turns are numbered 1, 2, … and have an id each.
+    """
+    numbers, ids = [turn.index for turn in turns], {turn.id for turn in turns}
+    if numbers != list(range(1, len(turns) + 1)) or len(ids) != len(turns):
+        raise InvalidRequest(f"thread {thread.id} has turns missing, or twice", hint="export it again")
+    ended = (
+        replace(turn, state=TurnState.INTERRUPTED) if turn.state is TurnState.RUNNING else turn
+        for turn in turns
+    )
+    return replace(thread, turn_count=len(turns)), tuple(ended)
+
+
+def text_bytes(turn: Turn) -> int:
+    """Return how many bytes of text a turn holds."""
+    return sum(len(message.text.encode()) for message in turn.messages)

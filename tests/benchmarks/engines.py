@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from itertools import product
 from pathlib import Path
@@ -50,12 +49,14 @@ ASK = OPEN + (
 
 def environment(fake: FakeProvider, home: Path, provider: str, choice: str) -> dict[str, str]:
     """Return the variables under which a provider of the fake uses an engine."""
-    config = home / f"{provider}-{choice}.toml"
-    config.write_text(f'[providers.{provider}]\nengine = "{choice}"\n')
+    config = home / choice / "chatcli" / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    if choice != "wire":  # which needs no file to be chosen
+        config.write_text(f'[providers.{provider}]\nengine = "{choice}"\n')
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "CHATCLI_CONFIG": str(config),
+        "XDG_CONFIG_HOME": str(home / choice),
         f"{provider.upper()}_API_KEY": "key",
         f"{provider.upper()}_BASE_URL": fake.url,
     }
@@ -86,7 +87,7 @@ def measure_tokens(settings: Settings, provider: str, tokens: int, rounds: int) 
             open_provider(settings, ModelSpec(provider, f"tokens-{count}")) for count in (tokens, SHORT)
         )
         await cost_of(short, settings, SHORT, through_policy=True)
-        found: list[tuple[float, float, float]] = []
+        found: list[tuple[float, ...]] = []
         for _ in range(rounds):
             brief = await cost_of(short, settings, SHORT, through_policy=False)
             bare, asked = [
@@ -102,11 +103,6 @@ def measure_tokens(settings: Settings, provider: str, tokens: int, rounds: int) 
     return asyncio.run(run())
 
 
-def median(rounds: int, measure: Callable[[], float]) -> float:
-    """Return the median of some measurements."""
-    return statistics.median(measure() for _ in range(rounds))
-
-
 def time_to_request(fake: FakeProvider, variables: dict[str, str], code: str) -> float:
     """Return the milliseconds from the start of a process to the arrival of its request."""
     fake.reset()
@@ -115,28 +111,35 @@ def time_to_request(fake: FakeProvider, variables: dict[str, str], code: str) ->
     return float(fake.requests()[0]["at"] - began) * 1000
 
 
+def measure(
+    fake: FakeProvider, variables: dict[str, str], provider: str, *, tokens: int, rounds: int
+) -> list[float]:
+    """Return one row of the table."""
+    row = measure_tokens(load_settings(environ=variables), provider, tokens, rounds)
+    processes: list[tuple[float, ...]] = []
+    for _ in range(rounds):
+        opened, bare = (
+            cpu_of([sys.executable, "-c", code], variables)
+            for code in (OPEN.format(provider=provider), IMPORTS)
+        )
+        leaves = time_to_request(fake, variables, ASK.format(provider=provider))
+        processes.append((opened - bare, leaves))
+    return [*row, *(statistics.median(column) for column in zip(*processes, strict=True))]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=4000)
     given = parser.parse_args()
-    rounds = given.rounds
     print(f"{'engine':18} {'token':>8} {'in ask':>8} {'short':>8} {'import':>8} {'leaves':>8}")
     print(f"{'':18} {'us':>8} {'us':>8} {'ms':>8} {'ms':>8} {'ms':>8}")
     with running() as fake, tempfile.TemporaryDirectory() as folder:
         for provider, choice in ENGINES:
             variables = environment(fake, Path(folder), provider, choice)
-            token, asked, short = measure_tokens(
-                load_settings(environ=variables), provider, given.tokens, rounds
-            )
-            opened, bare = (
-                median(rounds, lambda code=code: cpu_of([sys.executable, "-c", code], variables))  # type: ignore[misc]
-                for code in (OPEN.format(provider=provider), IMPORTS)
-            )
-            leaves = median(rounds, lambda: time_to_request(fake, variables, ASK.format(provider=provider)))
-            name = f"{provider} {choice}"
-            print(f"{name:18} {token:8.1f} {asked:8.1f} {short:8.2f} {opened - bare:8.1f} {leaves:8.1f}")
+            row = measure(fake, variables, provider, tokens=given.tokens, rounds=given.rounds)
+            print(f"{f'{provider} {choice}':18} " + " ".join(f"{value:8.1f}" for value in row))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,20 @@ from chatcli.stores.base import ThreadStore
 from tests.checkpoint.factories import StoreFactory
 
 
-@pytest.fixture(params=["memory", "sqlite-inline", "sqlite-threaded"])
+@pytest.fixture(params=["memory", "sqlite-inline", "sqlite-threaded", "postgres"])
 def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     """A maker of empty stores, once for each kind."""
     kind, _, runner = request.param.partition("-")
     numbers = itertools.count()
 
     def make() -> ThreadStore:
+        if kind == "postgres":
+            return open_store(request.getfixturevalue("postgres_server").url())
         url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/{next(numbers)}.db"
         return open_store(url, threaded=runner == "threaded")
 
-    return StoreFactory(request.param, make, waits=runner == "threaded", folder=tmp_path)
+    waits = kind == "postgres" or runner == "threaded"
+    return StoreFactory(request.param, make, waits=waits, folder=tmp_path)
 
 
 @pytest.fixture

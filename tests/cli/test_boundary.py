@@ -19,13 +19,13 @@ CANARY = "sk-canary-0123456789"
 
 FAILING = """
 import sys
-from chatcli.cli import app, main
+from chatcli.cli import COMMANDS, main
 from chatcli import errors
 
-@app.command()
 def fail(statement: str, json: bool = False) -> None:
     exec(statement)
 
+COMMANDS["fail"] = "__main__:fail"
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
@@ -247,3 +248,42 @@ def test_a_pager_that_is_left_early_is_no_error(chatcli: "Chatcli") -> None:
     keep(chatcli, "first", [("x" * 200_000, "yes", TurnState.COMPLETE)])
     code, shown = chatcli.on_terminal("history", "first", env={"PAGER": "true"})
     assert (code, shown) == (0, "")
+
+
+def test_a_thread_as_a_page(chatcli: "Chatcli") -> None:
+    """HTML is one page that loads nothing, runs nothing, and shows text as text."""
+    evil = "<script>alert(1)</script> & <img src=x onerror=alert(1)> \x1b[2J \u202e</pre>"
+    keep(chatcli, "first", [(evil, evil, TurnState.COMPLETE), ("q", "", TurnState.FAILED)], title=evil)
+    done = chatcli("history", "first", "--format", "html")
+    assert (done.returncode, done.stderr) == (0, b"")
+    page = done.stdout.decode()
+    reader = Tags()
+    reader.feed(page)
+    reader.close()
+    assert set(reader.tags) == {
+        *("html", "head", "meta", "title", "style", "body", "header", "h1", "p", "article", "h2", "pre"),
+    }
+    assert reader.tags.count("article") == 4
+    assert (
+        reader.text.count("<script>alert(1)</script> & <img src=x onerror=alert(1)> ␛[2J <U+202E></pre>") == 4
+    )
+    assert "default-src 'none'" in page
+    assert chatcli("history", "--format", "html").returncode == 2
+
+
+class Tags(HTMLParser):
+    """The tags of a page and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag; none has a handler of events."""
+        self.tags.append(tag)
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self.text += data

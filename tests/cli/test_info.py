@@ -41,7 +41,7 @@ def test_facts_for_people(chatcli: "Chatcli") -> None:
     text = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
     assert text.startswith(f"chatcli {__version__}, Python 3.")
-    assert "\nmodel   openai:gpt-6-luna (langchain-openai)\n" in text
+    assert "\nmodel   openai:gpt-6-luna (wire)\n" in text
     assert f"\nstore   sqlite:///{chatcli.database}\n" in text
     assert [line.split() for line in text.splitlines() if line.startswith("LOG_LEVEL")] == [
         ["LOG_LEVEL", "DEBUG", "environment"]

@@ -9,7 +9,8 @@ anything else       the words of `DEFAULT_ANSWER`, then ``finish_reason`` ``stop
 ``echo-count``      how many messages the request held
 ``reason``          two pieces of reasoning, then the default answer
 ``slow``            the default answer; each token waits for a ``POST /_release``
-``slow-N``          N tokens, each of which waits
+``slow-N``          N tokens, each of which waits; ``slow-echo`` the words of the last message
+``paced-F-G-N``     N tokens: the first after F milliseconds, each next one G milliseconds later
 ``length``          some text, then ``finish_reason`` ``length``; ``length-empty`` without text
 ``filter``          some text, then ``finish_reason`` ``content_filter``; ``filter-empty`` without
 ``surrogates``      a pair cut in two, a whole pair, and a lone half
@@ -52,6 +53,7 @@ Broken streams:
 ==================  ==============================================================================
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -244,11 +246,8 @@ def reply_to(asked: Asked) -> Reply:
     if model == "reason":
         thoughts = [chunk({"reasoning_content": "Let me"}), chunk({"reasoning": " think."})]
         return Reply(headers=STREAM, pieces=each([*thoughts, *answer(asked, "default")]))
-    if model.startswith("slow"):
-        count = model.removeprefix("slow").removeprefix("-")
-        return Reply(
-            headers=STREAM, pieces=gated(asked, answer(asked, f"tokens-{count}" if count else "default"))
-        )
+    if model.startswith(("paced-", "slow")):
+        return Reply(headers=STREAM, pieces=held_back(asked, model))
     found = broken(asked, model)
     if isinstance(found, Reply):
         return found
@@ -256,6 +255,16 @@ def reply_to(asked: Asked) -> Reply:
     if not asked.body.get("stream"):
         return whole(asked)
     return Reply(headers=STREAM, pieces=each(events))
+
+
+def held_back(asked: Asked, model: str) -> AsyncIterator[bytes]:
+    """Return the events of an answer whose tokens wait: for a time, or for a test."""
+    if model.startswith("paced-"):
+        first, gap, count = model.removeprefix("paced-").split("-")
+        return paced(answer(asked, f"tokens-{count}"), int(first) / 1e3, int(gap) / 1e3)
+    count = model.removeprefix("slow").removeprefix("-")
+    whole = {"": "default", "echo": "echo"}.get(count, f"tokens-{count}")
+    return gated(asked, answer(asked, whole))
 
 
 def whole(asked: Asked) -> Reply:
@@ -280,6 +289,18 @@ async def gated(asked: Asked, events: list[bytes]) -> AsyncIterator[bytes]:
     for one in events:
         if b'"content": "' in one and b'"content": ""' not in one:
             await asked.gate.acquire()
+        yield one
+
+
+async def paced(events: list[bytes], first: float, gap: float) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    due = loop.time() + first
+    for one in events:
+        if b'"content": "w' in one:
+            moment = asyncio.Event()
+            loop.call_at(due, moment.set)
+            await moment.wait()
+            due += gap
         yield one
 
 

@@ -18,9 +18,13 @@ OpenRival: TypeAlias = Callable[[], Rival]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of store: its URL under a test's own folder, and whether other processes reach it."""
+    """A kind of store: its URL, under a test's own folder or on a server, and who else reaches it.
 
-    url: Callable[[Path], str]
+    `server` names the fixture of a server of which each test has a place of its own.
+    """
+
+    url: Callable[[Path], str] = str
+    server: str | None = None
     threaded: bool = True
     shared: bool = True
 
@@ -29,6 +33,7 @@ KINDS = {
     "memory": Kind(lambda _: "memory://", shared=False),
     "sqlite": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db"),
     "sqlite-inline": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db", threaded=False),
+    "postgres": Kind(server="postgres_server"),
 }
 
 
@@ -47,17 +52,26 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-async def store(kind: Kind, tmp_path: Path) -> AsyncIterator[ThreadStore]:
+def place(kind: Kind, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of `store`."""
+    if kind.server is None:
+        return kind.url(tmp_path)
+    url: str = request.getfixturevalue(kind.server).url()
+    return url
+
+
+@pytest.fixture
+async def store(kind: Kind, place: str) -> AsyncIterator[ThreadStore]:
     """An empty store."""
-    store = open_store(kind.url(tmp_path), threaded=kind.threaded)
+    store = open_store(place, threaded=kind.threaded)
     yield store
     await store.aclose()
 
 
 @pytest.fixture
-def url(kind: Kind, tmp_path: Path) -> str:
+def url(place: str) -> str:
     """The URL of `store`; asking for it keeps a test to the stores that can be shared."""
-    return kind.url(tmp_path)
+    return place
 
 
 @pytest.fixture

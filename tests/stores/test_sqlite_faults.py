@@ -13,6 +13,7 @@ from chatcli.errors import StoreCorrupt, StoreFull, StoreNewerSchema, StoreUnava
 from chatcli.models import LOCAL_OWNER, TurnState
 from chatcli.stores.sqlite import SqliteStore
 from chatcli.stores.sqlite.runners import Threaded
+from chatcli.stores.sqlite.schema import MIGRATIONS
 from tests.stores.talk import answer, held, new_turn, say, texts
 from tests.stores.test_sqlite_disk import write_turns
 
@@ -56,7 +57,7 @@ async def test_locked_by_another_program(store: SqliteStore, path: Path) -> None
 async def test_waiting_blocks_no_other_call(path: Path) -> None:
     """While one call waits for the lock, others of the same store are served, and then it succeeds."""
     store = SqliteStore(str(path), runner=Threaded())
-    assert store._patience == 5
+    assert store._transactions._patience == 5
     await say(store)
     with locked(path):
         task = asyncio.create_task(store.begin(new_turn()))
@@ -70,7 +71,7 @@ async def test_waiting_blocks_no_other_call(path: Path) -> None:
 async def test_no_room_left(store: SqliteStore) -> None:
     """A full database says so; what could not be ended blocks nobody, and may be ended later."""
     begun = await store.begin(new_turn())
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
@@ -87,7 +88,7 @@ async def test_no_room_left(store: SqliteStore) -> None:
 async def test_every_connection_is_careful(store: SqliteStore) -> None:
     """The settings that the promises rest on are in force."""
     await store.check()
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     for name, value in {
         "synchronous": 2,
@@ -209,7 +210,7 @@ async def test_upgraded_while_open(store: SqliteStore, path: Path) -> None:
     """A newer program may change the tables under an open store: it stops, and does not write to them."""
     await say(store)
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 2")
+        other.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     for call in (store.turns(LOCAL_OWNER, "tea"), store.begin(new_turn())):
         with pytest.raises(StoreNewerSchema):
             await call

@@ -110,7 +110,7 @@ async def test_no_stale_copy_is_left(path: Path, seed: int) -> None:
     chance = random.Random(seed)
     store = SqliteStore(str(path))
     await store.check()
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     connection.execute("PRAGMA synchronous = OFF").fetchall()  # many turns, and no crash to survive
     count = 0
@@ -186,7 +186,7 @@ async def test_size_of_a_turn(path: Path) -> None:
     """A turn of 800 characters in two messages takes at most 1.3 KB of the file, all in."""
     store = SqliteStore(str(path))
     await store.check()
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     connection.execute("PRAGMA synchronous = OFF").fetchall()
     for _ in range(400):
@@ -199,7 +199,7 @@ async def test_cost_does_not_grow_with_the_thread(path: Path) -> None:
     """SQLite takes as many steps for a turn and its context after 600 turns as after 60."""
     store = SqliteStore(str(path))
     await store.check()
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     connection.execute("PRAGMA synchronous = OFF").fetchall()
 

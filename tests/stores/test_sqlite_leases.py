@@ -160,7 +160,7 @@ async def test_cancelled_begin_leaves_the_thread_free(path: Path) -> None:
             within.set()
             go_on.wait(5)
 
-    connection = store._database._connection
+    connection = store._transactions.database._connection
     assert connection is not None
     connection.set_trace_callback(stop_at_commit)
     task = asyncio.create_task(store.begin(new_turn(prompt="cancelled")))
@@ -180,7 +180,7 @@ async def test_cancelled_before_its_turn_came(path: Path) -> None:
     """A call that is cancelled while it waits for the thread never happens."""
     store = SqliteStore(str(path), runner=Threaded())
     go_on = threading.Event()
-    store._runner.submit(lambda: go_on.wait(5))
+    store._transactions.runner.submit(lambda: go_on.wait(5))
     tasks = [
         asyncio.create_task(store.begin(new_turn())),
         asyncio.create_task(store.rename(LOCAL_OWNER, "tea", "x")),

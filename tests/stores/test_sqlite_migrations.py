@@ -12,7 +12,7 @@ import pytest
 from chatcli.errors import StoreNewerSchema
 from chatcli.models import LOCAL_OWNER
 from chatcli.stores.sqlite import SqliteStore
-from chatcli.stores.sqlite.schema import MIGRATIONS
+from chatcli.stores.sqlite.schema import MIGRATIONS, apply
 from tests.stores.talk import say, texts
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +22,7 @@ NEXT = (
     ("CREATE TABLE pins (thread INTEGER PRIMARY KEY) STRICT", "INSERT INTO pins SELECT key FROM threads"),
 )
 """The tables of two versions to come."""
+NOW = len(MIGRATIONS)
 
 
 def files_in(folder: Path) -> dict[str, int]:
@@ -57,9 +58,9 @@ async def test_migrating_keeps_everything_and_a_backup(tmp_path: Path) -> None:
     await old.aclose()
 
     assert look(path) == (len(NEXT), True, True)
-    backup = tmp_path / "chatcli.db.backup-v1"
-    assert look(backup) == (1, False, False)
-    assert files_in(tmp_path)["chatcli.db.backup-v1"] == 0o600
+    backup = tmp_path / f"chatcli.db.backup-v{NOW}"
+    assert look(backup) == (NOW, False, False)
+    assert files_in(tmp_path)[backup.name] == 0o600
     old = SqliteStore(str(backup))
     assert texts(await old.turns(LOCAL_OWNER, "tea")) == [["How hot?", "80 degrees."]]
     await old.aclose()
@@ -86,7 +87,7 @@ async def test_failing_migration_changes_nothing(tmp_path: Path) -> None:
     await say(old)
     await new.aclose()
     await old.aclose()
-    assert look(path) == (1, False, False)
+    assert look(path) == (NOW, False, False)
 
 
 KILLER = """
@@ -151,11 +152,54 @@ async def test_killed_at_any_step(tmp_path: Path, source: str) -> None:
         path = tmp_path / str(step) / "chatcli.db"
         if "chatcli.db" in files_in(path.parent):
             version, mood, pins = look(path)
-            assert (mood, pins) == (version >= 2, version >= 3)
-            assert source == "new" or version == 1 or look(Path(f"{path}.backup-v1")) == (1, False, False)
+            assert (mood, pins) == (version > NOW, version > NOW + 1)
+            backup = Path(f"{path}.backup-v{NOW}")
+            assert source == "new" or version == NOW or look(backup) == (NOW, False, False)
             versions.add(version)
         store = SqliteStore(str(path), migrations=NEXT)
         await say(store)
         assert len(await store.turns(LOCAL_OWNER, "tea")) == (2 if source == "old" else 1)
         await store.aclose()
-    assert versions >= {1, 2, 3}
+    assert versions >= {NOW, NOW + 1, NOW + 2}
+
+
+async def test_first_version(tmp_path: Path) -> None:
+    """A store of the first version is brought up to date with every turn, and its threads' models."""
+    path = tmp_path / "chatcli.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL").fetchall()
+        apply(other, 1, MIGRATIONS[0])
+        now = "2026-01-31T12:00:00.000000Z"
+        for key, (name, count) in enumerate({"tea": 2, "empty": 0}.items(), 1):
+            other.execute(
+                "INSERT INTO threads (key, owner, id, title, language, created_at, updated_at, used,"
+                " turn_count) VALUES (?, 'local', ?, 'Tea', 'Danish', ?, ?, ?, ?)",
+                (key, name, now, now, key, count),
+            )
+        for index in (1, 2):
+            other.execute(
+                "INSERT INTO turns (thread, idx, id, state, started_at, model) VALUES (1, ?, ?, 'complete', ?, ?)",
+                (index, f"t{index}", now, f"offline:{index}"),
+            )
+            for position, (role, text) in enumerate(
+                {"human": "How hot?", "ai": f"{index}0 degrees."}.items()
+            ):
+                other.execute(
+                    "INSERT INTO messages (thread, turn, position, role, content, timestamp)"
+                    " VALUES (1, ?, ?, ?, ?, ?)",
+                    (index, position, role, text, now),
+                )
+        other.execute("UPDATE counters SET value = 2")
+
+    store = SqliteStore(str(path))
+    assert texts(await store.turns(LOCAL_OWNER, "tea")) == [
+        ["How hot?", "10 degrees."],
+        ["How hot?", "20 degrees."],
+    ]
+    assert (await store.thread(LOCAL_OWNER, "tea")).model == "offline:2"
+    assert (await store.thread(LOCAL_OWNER, "empty")).model is None
+    assert [hit.turn_index for hit in await store.search(LOCAL_OWNER, "20", limit=1)] == [2]
+    assert (await say(store)).index == 3
+    await store.aclose()
+    assert look(path) == (NOW, False, False)
+    assert look(tmp_path / "chatcli.db.backup-v1") == (1, False, False)

@@ -119,7 +119,8 @@ class WireProvider:
         async with response:
             try:
                 page = json.loads(await response.read_up_to(ERROR_LIMIT))
-            except (ConnectionFailed, ValueError):
+                response.release()
+            except (ConnectionFailed, ValueError, RecursionError):
                 page = None
             raise self._faults.status(response.status, response.headers, page)
 

@@ -1,7 +1,6 @@
 """Chat completions: the body of a request, and what an event of its answer says."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ _decode = json.JSONDecoder().decode
 def compose_body(target: "Target", messages: Sequence[Message], options: ModelOptions) -> bytes:
     """Return the body that the LangChain engine of the provider would send."""
     row, model = target.row, target.spec.model
+    is_o_series = row.engine == "langchain-openai" and model[:1] == "o" and model[1:2].isdecimal()
     wired = [to_wire(message) for message in messages]
     for message in wired:
         message["content"] = message["content"] or ""
-        # OpenAI's o-series knows system messages by another name.
-        if row.engine == "langchain-openai" and message["role"] == "system" and re.match(r"o\d", model):
+        if is_o_series and message["role"] == "system":
             message["role"] = "developer"
     body: dict[str, Any] = {"model": model, "messages": wired, "stream": True, **dict(row.always_sends)}
     if row.asks_for_usage:

@@ -1,56 +1,32 @@
 """HTTP/1.1 as bytes (RFC 9112): the head of a response, and where its body ends."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a head."""
 _FRAME_LIMIT = 4 * 1024
 """Bytes of a line between two chunks."""
-
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 _NO_BODY = frozenset({204, 304})
+_HEX = b"0123456789ABCDEFabcdef"
+_HEX_DIGITS = 15
 
 
 class ConnectionFailed(Exception):
     """The connection was lost, or what came over it is not HTTP."""
 
 
-@dataclass(frozen=True, slots=True)
 class Head:
     """Status and headers of a response."""
 
-    status: int
-    headers: Mapping[str, str]
-    """By name in lower case."""
-    persistent: bool
-    """Whether the connection may be used again when the body was read."""
+    __slots__ = ("headers", "persistent", "status")
 
-
-class Body(Protocol):
-    """Finds the body of a response in what comes after its head."""
-
-    @property
-    def done(self) -> bool:
-        """Whether all of it has come."""
-        ...
-
-    @property
-    def surplus(self) -> bool:
-        """Whether something came behind its end."""
-        ...
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what of `data` is the body's. Raises `ConnectionFailed`."""
-        ...
-
-    def end(self) -> None:
-        """Take note that the connection ended. Raises `ConnectionFailed` if the body is not whole."""
-        ...
+    def __init__(self, status: int, headers: Mapping[str, str], *, persistent: bool) -> None:
+        self.status = status
+        self.headers = headers
+        """By name in lower case."""
+        self.persistent = persistent
+        """Whether the connection may be used again when the body was read."""
 
 
 def split_head(data: bytes | bytearray) -> tuple[Head, bytes] | None:
@@ -59,9 +35,9 @@ def split_head(data: bytes | bytearray) -> tuple[Head, bytes] | None:
     Interim responses are skipped. Raises `ConnectionFailed`.
     """
     start = 0
-    while (end := _HEAD_END.search(data, start)) is not None:
-        head = parse_head(bytes(data[start : end.start()]))
-        start = end.end()
+    while (end := data.find(b"\r\n\r\n", start)) >= 0:
+        head = parse_head(bytes(data[start:end]))
+        start = end + 4
         if head.status >= 200:  # noqa: PLR2004 - HTTP
             return head, bytes(data[start:])
     if len(data) > HEAD_LIMIT:
@@ -71,24 +47,25 @@ def split_head(data: bytes | bytearray) -> tuple[Head, bytes] | None:
 
 def parse_head(data: bytes) -> Head:
     """Return the head that `data` is. Raises `ConnectionFailed`."""
-    first, *lines = data.split(b"\n")
-    status_line = _STATUS_LINE.fullmatch(first.rstrip(b"\r"))
-    if status_line is None:
+    first, *lines = data.decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    status, _, _ = rest.partition(" ")
+    if version not in {"HTTP/1.0", "HTTP/1.1"} or not (len(status) == 3 and _is_number(status)):  # noqa: PLR2004 - HTTP
         raise ConnectionFailed
     headers: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.decode("latin-1").partition(":")
+        name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
             raise ConnectionFailed
-        name, value = name.lower(), value.strip(" \t\r")
+        name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     wishes = {wish.strip() for wish in headers.get("connection", "").lower().split(",")}
-    persistent = "close" not in wishes and (status_line[1] == b"1" or "keep-alive" in wishes)
-    return Head(int(status_line[2]), headers, persistent)
+    persistent = "close" not in wishes and (version == "HTTP/1.1" or "keep-alive" in wishes)
+    return Head(int(status), headers, persistent=persistent)
 
 
-def body_of(head: Head) -> Body:
-    """Return what reads the body behind `head`. Raises `ConnectionFailed`."""
+def body_of(head: Head) -> "Body":
+    """Return what finds the body behind `head`. Raises `ConnectionFailed`."""
     if head.status in _NO_BODY:
         return SizedBody(0)
     coding = head.headers.get("transfer-encoding")
@@ -99,9 +76,13 @@ def body_of(head: Head) -> Body:
     size = head.headers.get("content-length")
     if size is None:
         return OpenBody()
-    if not (size.isascii() and size.isdigit()):
+    if not _is_number(size):
         raise ConnectionFailed
     return SizedBody(int(size))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 class SizedBody:
@@ -197,8 +178,17 @@ class ChunkedBody:
         elif self._last:
             self.done = not line
         else:
-            size = _CHUNK_SIZE.fullmatch(line)
-            if size is None:
+            size = line.partition(b";")[0].rstrip(b" \t")
+            if not 0 < len(size) <= _HEX_DIGITS or size.strip(_HEX):
                 raise ConnectionFailed
-            self._left = int(size[1], 16)
+            self._left = int(size, 16)
             self._last = not self._left
+
+
+Body: TypeAlias = SizedBody | OpenBody | ChunkedBody
+"""Finds the body of a response in what comes after its head.
+
+``feed`` returns what of its argument is the body's; ``done`` says whether all of it has come, and
+``surplus`` whether something came behind it. ``end`` is told that the connection ended. Both raise
+`ConnectionFailed` where that is not how the body goes on.
+"""

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from chatcli.errors import InvalidRequest, ThreadNotFound
-from chatcli.models import Message, Thread, Turn, TurnState
+from chatcli.errors import ThreadNotFound
+from chatcli.models import Message, Thread, Turn
 from chatcli.stores.base import ThreadStore
 from chatcli.text import check_text, check_thread_id
 
@@ -44,29 +44,20 @@ async def _all_ids(store: ThreadStore, owner: str) -> AsyncIterator[str]:
 
 
 async def import_thread(store: ThreadStore, owner: str, thread: Thread, turns: Sequence[Turn]) -> bool:
-    """Check a thread of unknown origin and write it for `owner`; False if it is there already.
-
-    A turn that was running where it comes from runs no more: it is ``interrupted`` here.
-    """
+    """Check the id and the text of a thread of unknown origin and write it; False if it is there already."""
     check_thread_id(thread.id)
-    if [turn.index for turn in turns] != list(range(1, thread.turn_count + 1)):
-        raise InvalidRequest(f"thread {thread.id} has turns missing", hint="export it again")
     for text in (thread.title, thread.language, thread.system or ""):
         check_text(text, source=f"thread {thread.id}")
     for turn in turns:
         for message in turn.messages:
             _check_message(thread.id, message)
-    ended = tuple(
-        replace(turn, state=TurnState.INTERRUPTED) if turn.state is TurnState.RUNNING else turn
-        for turn in turns
-    )
-    return await store.import_thread(replace(thread, owner=owner), ended)
+    return await store.import_thread(replace(thread, owner=owner), turns)
 
 
 def _check_message(thread_id: str, message: Message) -> None:
-    if isinstance(message.content, str):
-        check_text(message.content, source=f"a message of thread {thread_id}")
-    else:
+    source = f"a message of thread {thread_id}"
+    check_text(message.text, source=source)
+    if not isinstance(message.content, str):
         import json
 
-        check_text(json.dumps(message.content, ensure_ascii=False), source=f"a message of thread {thread_id}")
+        check_text(json.dumps(message.content, ensure_ascii=False), source=source)

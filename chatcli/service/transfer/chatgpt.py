@@ -1,4 +1,4 @@
-"""ChatGPT's ``conversations.json``: trees of messages, of which the branch that was shown last is taken."""
+"""ChatGPT's ``conversations.json``: trees of messages, each branch of which can be a thread."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ _UNKNOWN_MODEL = "chatgpt"
 _HIDDEN = "is_visually_hidden_from_conversation"
 
 
-def read_chatgpt(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-    """Yield the conversations, least recently used first.
+def read_chatgpt(file: BinaryIO, *, branches: bool) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
+    """Yield the conversations, least recently used first: the branch that was shown last, or all `branches`.
 
     The whole file is one JSON array, so it is in memory once.
     """
@@ -29,20 +29,30 @@ def read_chatgpt(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
         )
     for conversation in sorted(conversations, key=lambda item: item.get("update_time") or 0.0):
         try:
-            yield _thread(conversation)
+            shown, *others = _leaves(conversation)
+            for number, leaf in enumerate(others if branches else (), 2):
+                yield _thread(conversation, leaf, number)
+            yield _thread(conversation, shown, 1)
         except (KeyError, TypeError, ValueError, AttributeError):
             name = conversation.get("id") or conversation.get("conversation_id") or "without an id"
             raise InvalidText(f"conversation {name} makes no sense", hint="export it again") from None
 
 
-def _thread(conversation: Mapping[str, Any]) -> tuple[Thread, tuple[Turn, ...]]:
+def _thread(
+    conversation: Mapping[str, Any], leaf: str | None, number: int
+) -> tuple[Thread, tuple[Turn, ...]]:
+    """Return the branch that ends with `leaf`; all but the first have the number in id and title."""
     created_at = _moment(conversation.get("create_time"), datetime.fromtimestamp(0, UTC))
     exchanges: list[Exchange] = []
-    for node_id, message in _branch(conversation):
+    for node_id, message in _branch(conversation["mapping"], leaf):
         _add(exchanges, node_id, message, created_at)
-    return make_thread(
+    thread_id, title = (
         str(conversation.get("conversation_id") or conversation["id"]),
         conversation.get("title"),
+    )
+    return make_thread(
+        thread_id if number == 1 else f"{thread_id}.{number}",
+        title if number == 1 else f"{title} (branch {number})",
         exchanges,
         created_at=created_at,
         updated_at=_moment(conversation.get("update_time"), created_at),
@@ -50,10 +60,21 @@ def _thread(conversation: Mapping[str, Any]) -> tuple[Thread, tuple[Turn, ...]]:
     )
 
 
-def _branch(conversation: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    """Return the messages from the root of the tree to the node that was shown last."""
+def _leaves(conversation: Mapping[str, Any]) -> Sequence[str | None]:
+    """Return where branches end: first the one that was shown last, then the others, oldest first."""
     nodes = conversation["mapping"]
-    place = conversation.get("current_node") or _newest_leaf(nodes)
+    parents = {node.get("parent") for node in nodes.values()}
+
+    def moment(key: str) -> float:
+        return (nodes[key].get("message") or {}).get("create_time") or 0.0
+
+    leaves = sorted((key for key in nodes if key not in parents), key=moment)
+    shown = conversation.get("current_node") or (leaves[-1] if leaves else None)
+    return [shown, *(leaf for leaf in leaves if leaf != shown)]
+
+
+def _branch(nodes: Mapping[str, Any], place: str | None) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    """Return the messages from the root of the tree to the node at `place`."""
     found = []
     seen = set()
     while place is not None and place in nodes and place not in seen:
@@ -63,15 +84,6 @@ def _branch(conversation: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str,
             found.append((str(message.get("id") or place), message))
         place = nodes[place].get("parent")
     return found[::-1]
-
-
-def _newest_leaf(nodes: Mapping[str, Any]) -> str | None:
-    leaves = [key for key, node in nodes.items() if not node.get("children")]
-
-    def moment(key: str) -> float:
-        return (nodes[key].get("message") or {}).get("create_time") or 0.0
-
-    return max(leaves, key=moment, default=None)
 
 
 def _add(exchanges: list[Exchange], node_id: str, message: Mapping[str, Any], fallback: datetime) -> None:

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from chatcli.errors import InvalidText
 from chatcli.models import Thread, Turn
@@ -39,9 +39,12 @@ def recognise(file: BinaryIO) -> Source:
     )
 
 
-def read_threads(file: BinaryIO, path: Path | None) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
+def read_threads(
+    file: BinaryIO, path: Path | None, *, branches: bool = False
+) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
     """Yield the threads of a file, least recently used first; a database must be a file with a `path`.
 
+    Of a conversation that is a tree comes the branch that was shown last, or with `branches` each.
     Raises `InvalidText` where the file makes no sense; for an export of chatcli before the first one.
     """
     source = recognise(file)
@@ -60,10 +63,11 @@ def read_threads(file: BinaryIO, path: Path | None) -> Iterator[tuple[Thread, tu
 
         if not zipfile.is_zipfile(file):
             file.seek(0)
-            yield from read_chatgpt(file)
+            yield from read_chatgpt(file, branches=branches)
             return
         with zipfile.ZipFile(file) as archive:
             if _CONVERSATIONS not in archive.namelist():
                 raise InvalidText(f"the ZIP holds no {_CONVERSATIONS}", hint="is it ChatGPT's export?")
             with archive.open(_CONVERSATIONS) as member:
-                yield from read_chatgpt(member)  # type: ignore[arg-type]
+                # As good as a BinaryIO for who only reads it.
+                yield from read_chatgpt(cast("BinaryIO", member), branches=branches)

@@ -5,7 +5,7 @@
     {"chatcli_export": 1}
     {"id": …, "title": …, …, "system": …, "turns": […]}     the document of `history THREAD --json`
     …
-    {"threads": 2, "turns": 7, "sha256": "…"}               of all bytes before this line
+    {"threads": 2, "sha256": "…"}      of all bytes before this line
 
 Everything is ASCII, so that no terminal, mail program or editor changes it on the way. The same
 threads always make the same bytes.
@@ -55,7 +55,7 @@ class Export:
 
     def trailer(self) -> str:
         """Return the last line."""
-        return _dump({"threads": self.threads, "turns": self.turns, "sha256": self._digest.hexdigest()})
+        return _trailer(self.threads, self._digest.hexdigest())
 
     def _count(self, document: dict[str, Any]) -> str:
         line = _dump(document)
@@ -74,10 +74,9 @@ def check_export(file: BinaryIO) -> None:
             digest.update(last)
             threads += 1
         last = line
-    end = _parse(last, "the last line")
-    if "sha256" not in end:
+    if "sha256" not in _parse(last, "the last line"):
         raise InvalidText("the export is cut short: its last line is missing", hint=_DAMAGED)
-    if end["sha256"] != digest.hexdigest() or end.get("threads") != threads or not last.endswith(b"\n"):
+    if last != _trailer(threads, digest.hexdigest()).encode("ascii"):
         raise InvalidText("the export is damaged: its checksum does not match", hint=_DAMAGED)
 
 
@@ -101,6 +100,10 @@ def read_export(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
             raise InvalidText(
                 f"line {number} of the export is no thread", hint="see `chatcli export --help`"
             ) from None
+
+
+def _trailer(threads: int, digest: str) -> str:
+    return _dump({"threads": threads, "sha256": digest})
 
 
 def _dump(document: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The log of the program ``llm``, ``logs.db``: as 0.36 writes it (threads, turns), and as it was before."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from chatcli.service.transfer.foreign import Exchange, clean, content_of, make_t
 
 _ROLES = {"user": Role.HUMAN, "assistant": Role.AI, "system": Role.SYSTEM, "tool": Role.TOOL}
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_MOST_BYTES = 20 * 1024 * 1024
 _THREADS = """
     SELECT threads.id, threads.name FROM threads JOIN turns ON turns.thread_id = threads.id
     GROUP BY threads.id ORDER BY max(turns.id)
@@ -140,14 +142,21 @@ class _Log:
         return str(found[0]["content"]) if found else ""
 
     def _attachment(self, attachment_id: str) -> Part:
-        """Return an image that is kept in the log; of others only their place is known."""
-        (row,) = self._select("SELECT * FROM attachments WHERE id = ?", attachment_id)
-        if row["content"] is not None and row["type"] in _IMAGES:
-            import base64
+        """Return an image that the log keeps, or whose file is still the one that was sent.
 
-            data = base64.b64encode(row["content"]).decode("ascii")
-            return {"type": "image_url", "image_url": {"url": f"data:{row['type']};base64,{data}"}}
-        return text_part(f"[{row['type']} {row['path'] or row['url'] or 'attachment'}]")
+        Anything else is mentioned with its place.
+        """
+        (row,) = self._select("SELECT * FROM attachments WHERE id = ?", attachment_id)
+        if row["type"] in _IMAGES:
+            image = row["content"]
+            if image is None and row["path"]:
+                image = _read_unchanged(Path(row["path"]), attachment_id)
+            if image is not None:
+                import base64
+
+                data = base64.b64encode(image).decode("ascii")
+                return {"type": "image_url", "image_url": {"url": f"data:{row['type']};base64,{data}"}}
+        return text_part(f"\n\n[{row['type']} {row['path'] or row['url'] or 'attachment'}]")
 
     # Earlier: one row a prompt with its answer ------------------------------------------------------
 
@@ -187,6 +196,17 @@ class _Log:
                 response_id,
             ):
                 yield self._attachment(row["attachment_id"])
+
+
+def _read_unchanged(path: Path, digest: str) -> bytes | None:
+    """Return what is in a file if it is what `digest` was made of."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
 
 
 def _exchange(row: sqlite3.Row, *, suffix: str) -> Exchange:

@@ -1,70 +1,31 @@
 """Threads and turns in memory."""
 
-import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.errors import InvalidRequest, ThreadArchived, ThreadNotFound
 from chatcli.models import Message, Page, Role, Thread, Turn, TurnState, utc_now
 from chatcli.stores.base import LEASE_SECONDS, Begun, CheckpointRow, Lease, NewTurn, Outcome
-from chatcli.stores.memory.checkpoints import MemoryCheckpoints
+from chatcli.stores.memory.checkpoints import Shelf
+from chatcli.stores.memory.life import MemoryLife, not_found
+from chatcli.stores.memory.records import ThreadRecord, own
+from chatcli.stores.memory.rewriting import rewrite
+from chatcli.stores.rewriting import Rewriter
 
 DEFAULT_LANGUAGE = "English"
 ANSWERED = frozenset({TurnState.COMPLETE, TurnState.TRUNCATED})
 
 
-@dataclass(slots=True)
-class TurnRecord:
-    """A turn with what is not shown of it."""
-
-    turn: Turn
-    fingerprint: str | None
-    deadline: float
-    """When the lease runs out, by the clock of the store."""
-    committed: bool = False
-
-    def is_live(self, now: float) -> bool:
-        """Tell whether somebody holds the lease."""
-        return self.turn.state is TurnState.RUNNING and now < self.deadline
-
-    def view(self, now: float) -> Turn:
-        """Return the turn as it is shown: an orphaned one is ``interrupted``."""
-        if self.turn.state is TurnState.RUNNING and not self.is_live(now):
-            return replace(self.turn, state=TurnState.INTERRUPTED)
-        return self.turn
-
-
-@dataclass(slots=True)
-class ThreadRecord:
-    """A thread with its turns in the order of their index."""
-
-    thread: Thread
-    used: int
-    """The number of the last use; it orders threads."""
-    turns: dict[str, TurnRecord] = field(default_factory=dict)
-    keys: dict[str, TurnRecord] = field(default_factory=dict)
-    """The last turn that was begun with each idempotency key."""
-
-    @property
-    def last(self) -> TurnRecord | None:
-        """The newest turn; no other can be running."""
-        return next(reversed(self.turns.values()), None)
-
-
-class MemoryStore(MemoryCheckpoints):
+class MemoryStore(MemoryLife):
     """A store that keeps its promises until the process ends. Nothing here ever waits.
 
     `clock` tells in seconds when leases run out.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._records: dict[tuple[str, str], ThreadRecord] = {}
-        """By owner and lower-case id."""
-        self._uses = 0
+        super().__init__(clock)
 
     async def begin(self, new: NewTurn) -> Begun:
         record = self._records.get((new.owner, new.thread_id.lower()))
@@ -74,7 +35,7 @@ class MemoryStore(MemoryCheckpoints):
                 hint=f"use {record.thread.id}, or another id",
             )
         if record is None and not new.create:
-            raise _not_found(new.thread_id)
+            raise not_found(new.thread_id)
         if record is not None:
             if (answered := _answered(record, new)) is not None:
                 return Begun(record.thread, answered, created=False, lease=None)
@@ -86,7 +47,7 @@ class MemoryStore(MemoryCheckpoints):
                 )
         created = record is None
         record = record or self._make(new)
-        turn = _begin_turn(record, new, deadline=self._clock() + LEASE_SECONDS)
+        turn = record.begin(new, deadline=self._clock() + LEASE_SECONDS)
         record.thread = replace(
             record.thread,
             title=new.title if new.rename else record.thread.title,
@@ -116,7 +77,7 @@ class MemoryStore(MemoryCheckpoints):
         held.turn = replace(
             held.turn,
             state=outcome.state,
-            messages=(*held.turn.messages, *_own(outcome.messages)),
+            messages=(*held.turn.messages, *own(outcome.messages)),
             finished_at=utc_now(),
             finish_reason=outcome.finish_reason,
             usage=outcome.usage,
@@ -193,13 +154,13 @@ class MemoryStore(MemoryCheckpoints):
         record.turns.clear()
         record.keys.clear()
         self._shelves.pop((owner, thread_id), None)
-        record.thread = replace(record.thread, turn_count=0, model=None)
+        record.thread = replace(record.thread, turn_count=0)
         return record.thread
 
     async def delete(self, owner: str, thread_id: str) -> None:
-        self._refuse_busy(self._find(owner, thread_id))
-        del self._records[owner, thread_id.lower()]
-        self._shelves.pop((owner, thread_id), None)
+        record = self._find(owner, thread_id)
+        self._refuse_busy(record)
+        self._remove(record)
 
     async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
         record = self._find(owner, thread_id)
@@ -208,6 +169,13 @@ class MemoryStore(MemoryCheckpoints):
             record.thread = replace(record.thread, archived_at=utc_now() if archived else None)
         return record.thread
 
+    async def owners(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(owner for owner, _ in self._records))
+
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        record = self._find(owner, thread_id)
+        return rewrite(record, self._shelves.setdefault((owner, thread_id), Shelf()), rewriter)
+
     async def check(self) -> tuple[str, ...]:
         return ("threads are kept in memory and end with this process",)
 
@@ -215,32 +183,11 @@ class MemoryStore(MemoryCheckpoints):
         self._records.clear()
         self._shelves.clear()
 
-    def _find(self, owner: str, thread_id: str) -> ThreadRecord:
-        record = self._records.get((owner, thread_id.lower()))
-        if record is None or record.thread.id != thread_id:
-            raise _not_found(thread_id)
-        return record
-
-    def _refuse_busy(self, record: ThreadRecord) -> None:
-        last = record.last
-        if last is not None and last.is_live(self._clock()):
-            raise ThreadBusy(
-                f"another turn is running on the thread {record.thread.id}",
-                hint="wait until it has ended",
-                retry_after=1.0,
-            )
-
     def _make(self, new: NewTurn) -> ThreadRecord:
         now = utc_now()
         language = DEFAULT_LANGUAGE if new.language is None else new.language
         thread = Thread(new.thread_id, new.owner, new.title, language, 0, now, now)
-        record = self._records[new.owner, new.thread_id.lower()] = ThreadRecord(thread, self._uses)
-        return record
-
-    def _use(self, record: ThreadRecord) -> None:
-        self._uses += 1
-        record.used = self._uses
-        record.thread = replace(record.thread, updated_at=utc_now())
+        return self._add(thread)
 
 
 def _answered(record: ThreadRecord, new: NewTurn) -> Turn | None:
@@ -256,40 +203,8 @@ def _answered(record: ThreadRecord, new: NewTurn) -> Turn | None:
     return held.turn if held.turn.state in ANSWERED else None
 
 
-def _begin_turn(record: ThreadRecord, new: NewTurn, *, deadline: float) -> Turn:
-    last = record.last
-    if last is not None and last.turn.state is TurnState.RUNNING:
-        last.turn = replace(last.turn, state=TurnState.INTERRUPTED, finished_at=utc_now())
-    turn = Turn(
-        id=new.turn_id,
-        index=1 if last is None else last.turn.index + 1,
-        state=TurnState.RUNNING,
-        started_at=utc_now(),
-        model=new.model,
-        messages=_own(new.prompt),
-    )
-    held = record.turns[new.turn_id] = TurnRecord(turn, new.fingerprint, deadline)
-    if new.idempotency_key is not None:
-        record.keys[new.idempotency_key] = held
-    return turn
-
-
-def _not_found(thread_id: str) -> ThreadNotFound:
-    return ThreadNotFound(f"there is no thread {thread_id}", hint="chatcli history lists the threads")
-
-
 def _read_cursor(cursor: str, query: str) -> int:
     asked, _, used = cursor.partition("-")
     if asked != query or not (used.isascii() and used.isdecimal()):
         raise InvalidRequest("that is not a cursor of this list", hint="begin again without a cursor")
     return int(used)
-
-
-def _own(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Return messages whose parts the caller can't change any more."""
-    return tuple(
-        message
-        if isinstance(message.content, str)
-        else replace(message, content=copy.deepcopy(message.content))
-        for message in messages
-    )

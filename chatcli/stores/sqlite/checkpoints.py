@@ -36,11 +36,13 @@ def put(connection: sqlite3.Connection, row: CheckpointRow, *, keep: Keep) -> No
         [(space, name, version, blob.type, blob.data) for (name, version), blob in row.channels.items()],
     )
     if keep == "latest":
-        older = connection.execute(
-            "SELECT id FROM checkpoints WHERE space = ? AND id < ?", (space, row.key.checkpoint_id)
-        ).fetchall()
-        for (old,) in older:
-            _drop(connection, space, old)
+        connection.execute(  # by id, not by order: a clock that was set back makes a smaller one
+            "DELETE FROM checkpoints WHERE space = ? AND id <> ?", (space, row.key.checkpoint_id)
+        )
+        connection.execute(
+            "DELETE FROM checkpoint_writes WHERE space = ? AND checkpoint_id <> ?",
+            (space, row.key.checkpoint_id),
+        )
         _drop_unnamed(connection, space)
 
 

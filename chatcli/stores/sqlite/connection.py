@@ -92,6 +92,14 @@ class Database:
             return True
         return not busy
 
+    def has_free_pages(self) -> bool:
+        """Return whether `purge` has room to give back to the file system."""
+        connection = self._connection
+        try:
+            return connection is not None and bool(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        except sqlite3.Error:
+            return False
+
     def scrub(self) -> None:
         """Write the file anew, unless it is large or in use: pages may keep stale copies of rows.
 

@@ -16,8 +16,11 @@ from chatcli.models import (
     Usage,
     format_time,
     parse_time,
+    text_of,
 )
 from chatcli.stores.base import message_id
+
+_SEARCHED = frozenset({Role.HUMAN, Role.AI})
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def _making_sense(what: str) -> Iterator[None]:
 
 
 def thread_of(row: sqlite3.Row) -> Thread:
-    """Return the thread of a row of `threads` with the model of its last turn."""
+    """Return the thread of a row of `threads`."""
     with _making_sense("a thread"):
         return Thread(
             id=row["id"],
@@ -75,6 +78,15 @@ def message_of(row: sqlite3.Row, turn_id: str) -> Message:
             role=Role(row["role"]),
             content=row["content"] if row["format"] is None else _parts_of(row["content"]),
             timestamp=parse_time(row["timestamp"]),
+        )
+
+
+def searched_in(rows: Sequence[sqlite3.Row]) -> str:
+    """Return what is searched of the rows of `messages` of one turn."""
+    said = [row for row in rows if row["role"] in _SEARCHED]
+    with _making_sense("a message"):
+        return "\n".join(
+            row["content"] if row["format"] is None else text_of(_parts_of(row["content"])) for row in said
         )
 
 

@@ -126,7 +126,39 @@ _FIRST: Migration = (
 ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+_SECOND: Migration = (
+    "ALTER TABLE threads ADD COLUMN model TEXT",  # the one that was last asked
+    "UPDATE threads SET model = (SELECT model FROM turns WHERE thread = key AND idx = turn_count)",
+    # A fork shares turns: those up to `base_turns` are found in the thread `base`, or in turn in its base.
+    "ALTER TABLE threads ADD COLUMN base INTEGER REFERENCES threads (key)",
+    "ALTER TABLE threads ADD COLUMN base_turns INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX threads_by_base ON threads (base) WHERE base IS NOT NULL",
+    "DROP VIEW conversations",
+    """CREATE VIEW conversations AS
+  -- Everything that was said, for reading by hand: SELECT * FROM conversations WHERE thread = '…'
+  WITH RECURSIVE parts (thread, part, after, upto, base) AS (
+    SELECT key, key, base_turns, turn_count, base FROM threads
+    UNION ALL
+    SELECT parts.thread, threads.key, threads.base_turns, parts.after, threads.base
+    FROM parts CROSS JOIN threads ON threads.key = parts.base
+  )
+  SELECT threads.owner, threads.id AS thread, turns.idx AS turn, turns.state,
+         messages.role, messages.content, messages.timestamp
+  FROM threads
+  CROSS JOIN parts ON parts.thread = threads.key
+  CROSS JOIN turns ON turns.thread = parts.part AND turns.idx > parts.after AND turns.idx <= parts.upto
+  CROSS JOIN messages ON messages.thread = turns.thread AND messages.turn = turns.idx
+  ORDER BY threads.used, threads.key, turns.idx, messages.position""",
+    # The full-text index is made by searching, as tables search_0, search_1, …: see search.py.
+    # 'indexed': the last message in it; 'folding': how its words were folded.
+    "INSERT INTO counters (name, value) VALUES ('indexed', 0), ('folding', 0)",
+    """CREATE TABLE search_parts (
+  part INTEGER PRIMARY KEY,     -- the number of its table
+  stale INTEGER NOT NULL        -- 1: words of deleted messages are still to be taken out
+) STRICT""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _SECOND)
 
 
 def read_version(connection: sqlite3.Connection, *, newest: int) -> int:

@@ -1,38 +1,53 @@
 """The store: each call is one transaction, run where the runner runs it."""
 
-import os
-import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
-from chatcli.errors import InvalidRequest, NotSaved, ThreadArchived, ThreadBusy, ThreadNotFound
-from chatcli.models import Message, Page, Thread, Turn, utc_now
+from chatcli.errors import (
+    InvalidRequest,
+    NotSaved,
+    StoreUnavailable,
+    ThreadArchived,
+    ThreadBusy,
+    ThreadNotFound,
+)
+from chatcli.models import Message, Page, Thread, Turn, parse_time, utc_now
 from chatcli.stores.base import (
     Begun,
     CheckpointKey,
     CheckpointRow,
+    Expiry,
+    Hit,
     Keep,
     Lease,
     NewTurn,
     Outcome,
     PendingWrite,
+    Sweep,
     ThreadStore,
 )
-from chatcli.stores.sqlite import checkpoints, errors, health, threads, turns
+from chatcli.stores.matching import words_of
+from chatcli.stores.sqlite import (
+    chains,
+    checkpoints,
+    finding,
+    health,
+    imports,
+    removal,
+    search,
+    threads,
+    turns,
+)
 from chatcli.stores.sqlite.connection import Database
 from chatcli.stores.sqlite.leases import Holder
 from chatcli.stores.sqlite.rows import thread_of
 from chatcli.stores.sqlite.runners import Inline, Runner
 from chatcli.stores.sqlite.schema import MIGRATIONS, Migration
+from chatcli.stores.sqlite.transactions import PATIENCE, Transactions
 
-T = TypeVar("T")
-
-_PATIENCE = 5.0
-_PURGE_PATIENCE = 1.0
-_LONGEST_WAIT = 0.05
+_SEARCH_PATIENCE = 0.5
+"""Seconds for which a search waits to write its index before it does without."""
 
 
 class SqliteStore(ThreadStore):
@@ -49,17 +64,16 @@ class SqliteStore(ThreadStore):
         *,
         runner: Runner | None = None,
         clock: Callable[[], datetime] = utc_now,
-        patience: float = _PATIENCE,
+        patience: float = PATIENCE,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:
-        self._database = Database(path, migrations)
-        self._holder = Holder(f"{self._database.path}.lock", clock)
-        self._runner = Inline() if runner is None else runner
-        self._patience = patience
-        self._deleted = False
+        database = Database(path, migrations)
+        self._transactions = Transactions(database, Inline() if runner is None else runner, patience)
+        self._read, self._write = self._transactions.read, self._transactions.write
+        self._holder = Holder(f"{database.path}.lock", clock)
 
     def __repr__(self) -> str:
-        return f"SqliteStore({self._database.path!r})"
+        return f"SqliteStore({self._transactions.database.path!r})"
 
     # Turns -------------------------------------------------------------------------------------
 
@@ -72,7 +86,7 @@ class SqliteStore(ThreadStore):
             # Cancelled, the turn may begin all the same; after a failed fsync it may come back from
             # the log. Nobody will end it, so nobody must wait for it.
             lease = Lease(new.owner, new.thread_id, new.turn_id)
-            self._runner.submit(partial(self._holder.let_go, lease))
+            self._transactions.runner.submit(partial(self._holder.let_go, lease))
             raise
 
     async def renew(self, lease: Lease) -> None:
@@ -130,18 +144,71 @@ class SqliteStore(ThreadStore):
 
     async def clear(self, owner: str, thread_id: str) -> Thread:
         thread = await self._write(
-            partial(threads.clear, owner=owner, thread_id=thread_id, holder=self._holder)
+            partial(removal.clear, owner=owner, thread_id=thread_id, holder=self._holder)
         )
-        await self._purge()
+        await self._transactions.purge()
         return thread
 
     async def delete(self, owner: str, thread_id: str) -> None:
-        await self._write(partial(threads.delete, owner=owner, thread_id=thread_id, holder=self._holder))
-        await self._purge()
+        await self._write(partial(removal.delete, owner=owner, thread_id=thread_id, holder=self._holder))
+        await self._transactions.purge()
 
     async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
         return await self._write(
             partial(threads.archive, owner=owner, thread_id=thread_id, holder=self._holder, archived=archived)
+        )
+
+    # Threads' life -----------------------------------------------------------------------------
+
+    async def search(
+        self, owner: str, text: str, *, limit: int, archived: bool | None = False
+    ) -> tuple[Hit, ...]:
+        words = words_of(text)
+        if not words:
+            return ()
+        if await self._read(search.is_behind):
+            try:
+                while await self._write(search.advance, patience=_SEARCH_PATIENCE):
+                    pass
+            except (NotSaved, StoreUnavailable):
+                pass  # read-only, full, or held by another: the newest turns are searched without the index
+        return await self._read(
+            partial(finding.find, owner=owner, words=words, limit=limit, archived=archived)
+        )
+
+    async def sweep(
+        self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
+    ) -> Sweep:
+        run = self._read if dry_run else self._write
+        work = partial(
+            removal.sweep,
+            owner=owner,
+            expiry=expiry,
+            holder=self._holder,
+            limit=limit,
+            cursor=cursor,
+            dry_run=dry_run,
+        )
+        step = await run(work)
+        if step.cursor is None and not dry_run:  # also after a pass that was broken off
+            await self._transactions.purge(shrink=True)
+        return step
+
+    async def newest_use(self, owner: str) -> datetime | None:
+        latest = await self._read(partial(threads.newest_use, owner=owner))
+        return None if latest is None else parse_time(latest)
+
+    async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        work = partial(chains.fork, owner=owner, thread_id=thread_id, holder=self._holder)
+        return await self._write(partial(work, fork_id=fork_id, title=title, turns=turns))
+
+    async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        work = partial(chains.undo, owner=owner, thread_id=thread_id, holder=self._holder)
+        return await self._write(partial(work, fork_id=fork_id, title=title, turns=turns))
+
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        return await self._write(
+            partial(imports.import_thread, thread=thread, turns=turns, holder=self._holder)
         )
 
     # LangGraph's checkpoints -------------------------------------------------------------------
@@ -193,53 +260,16 @@ class SqliteStore(ThreadStore):
         except NotSaved as error:
             trouble = (f"No turn can begin: {error.message}.",)
         await self._read(health.check_pages)
-        return trouble + health.find_trouble(self._database.path)
+        return trouble + health.find_trouble(self._transactions.database.path)
 
     async def aclose(self) -> None:
         """Close the file; turns that are still running here are orphans from now on."""
+        runner = self._transactions.runner
         try:
-            await self._runner.run(self._close)
+            await runner.run(self._close)
         finally:
-            self._runner.close()
+            runner.close()
 
     def _close(self) -> None:
-        if self._deleted:
-            self._database.scrub()
-            self._deleted = False
         self._holder.let_all_go()
-        self._database.close()
-
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._patiently(partial(self._database.read, work), writing=False)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._patiently(partial(self._database.write, work), writing=True)
-
-    async def _patiently(self, call: Callable[[], T], *, writing: bool) -> T:
-        """Run `call` until no other program is in its way, but not for longer than `patience`."""
-        deadline = time.monotonic() + self._patience
-        wait = 0.001
-        while True:
-            try:
-                return await self._runner.run(call)
-            except sqlite3.Error as error:
-                if errors.code_of(error) not in errors.LOCKED or time.monotonic() >= deadline:
-                    raise errors.translate(error, self._database.path, writing=writing) from error
-            await self._runner.wait(_jitter(wait))
-            wait = min(2 * wait, _LONGEST_WAIT)
-
-    async def _purge(self) -> None:
-        """Take deleted text out of the log; a reader in the way is waited for, but not for long.
-
-        What is left then goes when the log is next written back, at the latest when the last
-        program closes the file. `aclose` scrubs the file once, however much was deleted.
-        """
-        self._deleted = True
-        deadline = time.monotonic() + min(_PURGE_PATIENCE, self._patience)
-        while not await self._runner.run(self._database.purge) and time.monotonic() < deadline:
-            await self._runner.wait(_jitter(_LONGEST_WAIT))
-
-
-def _jitter(seconds: float) -> float:
-    """Return between half of `seconds` and all of it, so that those who wait do not march in step."""
-    return seconds * (0.5 + os.urandom(1)[0] / 512)
+        self._transactions.close()

@@ -8,17 +8,23 @@ from chatcli.models import Page, Thread, format_time, utc_now
 from chatcli.stores.sqlite.leases import Holder
 from chatcli.stores.sqlite.rows import thread_of
 
-_SELECT = (
-    "SELECT threads.*, turns.model AS model FROM threads"
-    " LEFT JOIN turns ON turns.thread = threads.key AND turns.idx = threads.turn_count"
+_FIND = "SELECT * FROM threads WHERE owner = ? AND id = ? COLLATE NOCASE"
+_LIST = (
+    "SELECT * FROM threads WHERE owner = ? AND (archived_at IS NOT NULL) = ? AND used < ?"
+    " AND substr(id, 1, length(?)) = ? ORDER BY used DESC LIMIT ?"
 )
-_FIND = f"{_SELECT} WHERE owner = ? AND threads.id = ? COLLATE NOCASE"
-_LIST = f"{_SELECT} WHERE owner = ? AND (archived_at IS NOT NULL) = ? AND used < ? ORDER BY used DESC LIMIT ?"
 _LIST_PREFIX = (
-    f"{_SELECT} WHERE owner = ? AND threads.id COLLATE NOCASE BETWEEN ? AND ? || '~'"
-    " AND substr(threads.id, 1, length(?)) = ? AND (archived_at IS NOT NULL) = ? AND +used < ?"
-    " ORDER BY +used DESC LIMIT ?"
+    "SELECT * FROM threads WHERE owner = ? AND id COLLATE NOCASE BETWEEN ? AND ? || '~'"
+    " AND (archived_at IS NOT NULL) = ? AND +used < ?"
+    " AND substr(id, 1, length(?)) = ? ORDER BY +used DESC LIMIT ?"
 )
+_COUNT_PREFIX = (
+    "SELECT count(*) FROM (SELECT 1 FROM threads"
+    " WHERE owner = ? AND id COLLATE NOCASE BETWEEN ? AND ? || '~' LIMIT ?)"
+)
+_FEW = 2000
+"""Threads up to which those with a prefix are sorted by use; more are soon met in the order of use."""
+
 _END = 2**62
 
 
@@ -54,12 +60,13 @@ def page(
     query = _query_mark(owner, archived, prefix)
     below = _END if cursor is None else _place_of(cursor, query)
     rows: list[sqlite3.Row] = []
+    few = bool(prefix) and _count(connection, owner, prefix) <= _FEW
     for mark in (False, True) if archived is None else (archived,):
-        if prefix:
-            values = (owner, prefix, prefix, prefix, prefix, mark, below, limit + 1)
+        if few:
+            values = (owner, prefix, prefix, mark, below, prefix, prefix, limit + 1)
             rows += connection.execute(_LIST_PREFIX, values)
         else:
-            rows += connection.execute(_LIST, (owner, mark, below, limit + 1))
+            rows += connection.execute(_LIST, (owner, mark, below, prefix, prefix, limit + 1))
     rows.sort(key=lambda row: -row["used"])
     threads = tuple(thread_of(row) for row in rows[:limit])
     return Page(threads, f"{rows[limit - 1]['used']}-{query}" if len(rows) > limit else None)
@@ -72,29 +79,11 @@ def rename(connection: sqlite3.Connection, owner: str, thread_id: str, title: st
     return thread_of(get(connection, owner, thread_id))
 
 
-def clear(connection: sqlite3.Connection, owner: str, thread_id: str, holder: Holder) -> Thread:
-    """Remove the turns and the checkpoints."""
-    key = _get_idle(connection, owner, thread_id, holder)["key"]
-    _empty(connection, owner, thread_id, key)
-    connection.execute(
-        "UPDATE threads SET turn_count = 0, running = NULL, holder = NULL, lease_until = NULL WHERE key = ?",
-        (key,),
-    )
-    return thread_of(get(connection, owner, thread_id))
-
-
-def delete(connection: sqlite3.Connection, owner: str, thread_id: str, holder: Holder) -> None:
-    """Remove the thread with everything that belongs to it."""
-    key = _get_idle(connection, owner, thread_id, holder)["key"]
-    _empty(connection, owner, thread_id, key)
-    connection.execute("DELETE FROM threads WHERE key = ?", (key,))
-
-
 def archive(
     connection: sqlite3.Connection, owner: str, thread_id: str, holder: Holder, *, archived: bool
 ) -> Thread:
     """Set the archived mark, or take it off; the time of the first mark stays."""
-    key = _get_idle(connection, owner, thread_id, holder)["key"]
+    key = get_idle(connection, owner, thread_id, holder)["key"]
     connection.execute(
         "UPDATE threads SET archived_at = iif(?, coalesce(archived_at, ?), NULL) WHERE key = ?",
         (archived, format_time(utc_now()), key),
@@ -102,7 +91,8 @@ def archive(
     return thread_of(get(connection, owner, thread_id))
 
 
-def _get_idle(connection: sqlite3.Connection, owner: str, thread_id: str, holder: Holder) -> sqlite3.Row:
+def get_idle(connection: sqlite3.Connection, owner: str, thread_id: str, holder: Holder) -> sqlite3.Row:
+    """Return the thread, or raise `ThreadNotFound`, or `ThreadBusy` while a turn runs on it."""
     thread = get(connection, owner, thread_id)
     if is_live(thread, holder):
         raise ThreadBusy(
@@ -111,10 +101,43 @@ def _get_idle(connection: sqlite3.Connection, owner: str, thread_id: str, holder
     return thread
 
 
-def _empty(connection: sqlite3.Connection, owner: str, thread_id: str, key: int) -> None:
-    connection.execute("DELETE FROM messages WHERE thread = ?", (key,))
-    connection.execute("DELETE FROM turns WHERE thread = ?", (key,))
-    connection.execute("DELETE FROM checkpoint_spaces WHERE owner = ? AND thread_id = ?", (owner, thread_id))
+def end_orphan(connection: sqlite3.Connection, thread: sqlite3.Row) -> None:
+    """Mark the turn that nobody runs any more as interrupted, if there is one."""
+    if thread["running"] is None:
+        return
+    connection.execute(
+        "UPDATE turns SET state = 'interrupted', orphaned = 1, finished_at = ? WHERE thread = ? AND idx = ?",
+        (format_time(utc_now()), thread["key"], thread["running"]),
+    )
+    release(connection, thread["key"], thread["running"])
+
+
+def release(connection: sqlite3.Connection, key: int, index: int) -> None:
+    """Take the lease off the thread, unless it is of another turn than the one at `index`."""
+    connection.execute(
+        "UPDATE threads SET running = NULL, holder = NULL, lease_until = NULL WHERE key = ? AND running = ?",
+        (key, index),
+    )
+
+
+def next_use(connection: sqlite3.Connection) -> int:
+    """Return the number of a new use."""
+    (value,) = connection.execute(
+        "UPDATE counters SET value = value + 1 WHERE name = 'used' RETURNING value"
+    ).fetchone()
+    return int(value)
+
+
+def newest_use(connection: sqlite3.Connection, owner: str) -> str | None:
+    """Return the latest time at which a thread was used."""
+    (latest,) = connection.execute("SELECT max(updated_at) FROM threads WHERE owner = ?", (owner,)).fetchone()
+    return None if latest is None else str(latest)
+
+
+def _count(connection: sqlite3.Connection, owner: str, prefix: str) -> int:
+    """Return how many threads have the prefix, but for case; it counts no further than it must."""
+    (count,) = connection.execute(_COUNT_PREFIX, (owner, prefix, prefix, _FEW + 1)).fetchone()
+    return int(count)
 
 
 def _query_mark(owner: str, archived: bool | None, prefix: str) -> str:  # noqa: FBT001

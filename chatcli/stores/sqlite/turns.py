@@ -6,9 +6,10 @@ from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNot
 from chatcli.models import Message, Turn, TurnState, format_time, utc_now
 from chatcli.stores.base import Begun, CheckpointRow, Lease, NewTurn, Outcome
 from chatcli.stores.sqlite import checkpoints
+from chatcli.stores.sqlite.chains import segments
 from chatcli.stores.sqlite.leases import Holder
 from chatcli.stores.sqlite.rows import insert_messages, message_of, thread_of, turn_of
-from chatcli.stores.sqlite.threads import find, get, is_live
+from chatcli.stores.sqlite.threads import end_orphan, find, get, is_live, next_use, release
 
 _ENDED = (TurnState.COMPLETE, TurnState.TRUNCATED)
 """States whose answer is given again for the same idempotency key; after others it may be tried again."""
@@ -34,8 +35,13 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
                 f"thread {new.thread_id} is archived",
                 hint=f"chatcli archive --restore {new.thread_id} takes it back",
             )
-        if thread["running"] is not None:
-            _end_orphan(connection, thread, holder)
+        if is_live(thread, holder):
+            raise ThreadBusy(
+                f"another turn is running on thread {thread['id']}",
+                hint="wait until it has ended",
+                retry_after=1.0,
+            )
+        end_orphan(connection, thread)
         if earlier is not None:
             connection.execute(
                 "UPDATE turns SET idempotency_key = NULL, fingerprint = NULL WHERE thread = ? AND idx = ?",
@@ -46,20 +52,21 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
 
 def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | None, holder: Holder) -> Begun:
     now = format_time(utc_now())
-    used = _next_use(connection)
+    used = next_use(connection)
     lease = Lease(new.owner, new.thread_id, new.turn_id)
     byte, until = holder.claim(lease), holder.until()
     if thread is None:
         index = 1
         key = connection.execute(
-            "INSERT INTO threads (owner, id, title, language, system, created_at, updated_at, used,"
-            " turn_count, running, holder, lease_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 1, ?, ?)",
+            "INSERT INTO threads (owner, id, title, language, system, model, created_at, updated_at, used,"
+            " turn_count, running, holder, lease_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, ?, ?)",
             (
                 new.owner,
                 new.thread_id,
                 new.title,
                 new.language or "English",
                 new.system,
+                new.model,
                 now,
                 now,
                 used,
@@ -71,9 +78,22 @@ def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | N
         index, key = thread["turn_count"] + 1, thread["key"]
         connection.execute(
             "UPDATE threads SET title = iif(?, ?, title), language = coalesce(?, language),"
-            " system = coalesce(?, system), updated_at = ?, used = ?, turn_count = ?, running = ?,"
+            " system = coalesce(?, system), model = ?, updated_at = ?, used = ?, turn_count = ?, running = ?,"
             " holder = ?, lease_until = ? WHERE key = ?",
-            (new.rename, new.title, new.language, new.system, now, used, index, index, byte, until, key),
+            (
+                new.rename,
+                new.title,
+                new.language,
+                new.system,
+                new.model,
+                now,
+                used,
+                index,
+                index,
+                byte,
+                until,
+                key,
+            ),
         )
     assert key is not None  # noqa: S101 - an INSERT has a rowid
     connection.execute(
@@ -125,9 +145,9 @@ def commit(
     ).fetchone()
     insert_messages(connection, outcome.messages, thread=key, turn=index, turn_id=lease.turn_id, start=start)
     connection.execute(
-        "UPDATE threads SET updated_at = ?, used = ? WHERE key = ?", (now, _next_use(connection), key)
+        "UPDATE threads SET updated_at = ?, used = ? WHERE key = ?", (now, next_use(connection), key)
     )
-    _release(connection, key, index)
+    release(connection, key, index)
     if checkpoint is not None and index == thread["turn_count"]:  # a late one is not the newest any more
         checkpoints.put(connection, checkpoint, keep="latest")
     return _read(connection, thread, _row(connection, key, index), live=False)
@@ -152,14 +172,20 @@ def context(
     thread = find(connection, owner, thread_id)
     if thread is None or thread["id"] != thread_id:
         return ()
-    rows = connection.execute(
-        "SELECT messages.*, (SELECT turns.id FROM turns"
-        " WHERE turns.thread = messages.thread AND turns.idx = messages.turn) AS turn_id FROM messages"
-        " WHERE thread = ? AND turn < ? AND role <> 'system' AND EXISTS (SELECT 1 FROM messages AS answer"
-        " WHERE answer.thread = messages.thread AND answer.turn = messages.turn AND answer.role = 'ai')"
-        " ORDER BY turn DESC, position DESC LIMIT ?",
-        (thread["key"], thread["turn_count"] + 1 if before is None else before, limit),
-    ).fetchall()
+    rows: list[sqlite3.Row] = []
+    newest = thread["turn_count"] if before is None else before - 1
+    for key, after, upto in segments(connection, thread, newest):
+        rows += connection.execute(
+            "SELECT messages.*, (SELECT turns.id FROM turns"
+            " WHERE turns.thread = messages.thread AND turns.idx = messages.turn) AS turn_id FROM messages"
+            " WHERE thread = ? AND turn > ? AND turn <= ? AND role <> 'system'"
+            " AND EXISTS (SELECT 1 FROM messages AS answer WHERE answer.thread = messages.thread"
+            " AND answer.turn = messages.turn AND answer.role = 'ai')"
+            " ORDER BY turn DESC, position DESC LIMIT ?",
+            (key, after, upto, limit - len(rows)),
+        )
+        if len(rows) >= limit:
+            break
     while rows and rows[-1]["role"] != "human":
         rows.pop()
     return tuple(message_of(row, row["turn_id"]) for row in reversed(rows))
@@ -176,46 +202,23 @@ def read_turns(
 ) -> tuple[Turn, ...]:
     """Return the turns over `after`, oldest first."""
     thread = get(connection, owner, thread_id)
-    turns = connection.execute(
-        "SELECT * FROM turns WHERE thread = ? AND idx > ? ORDER BY idx LIMIT ?",
-        (thread["key"], after, -1 if limit is None else limit),
-    ).fetchall()
-    if not turns:
-        return ()
-    said: dict[int, list[Message]] = {turn["idx"]: [] for turn in turns}
-    ids = {turn["idx"]: turn["id"] for turn in turns}
-    for row in connection.execute(
-        "SELECT * FROM messages WHERE thread = ? AND turn BETWEEN ? AND ? ORDER BY turn, position",
-        (thread["key"], turns[0]["idx"], turns[-1]["idx"]),
-    ):
-        said[row["turn"]].append(message_of(row, ids[row["turn"]]))
+    last = thread["turn_count"] if limit is None else min(after + limit, thread["turn_count"])
+    found: list[sqlite3.Row] = []
+    said: dict[int, list[Message]] = {}
+    for key, below, upto in reversed(list(segments(connection, thread, last, down_to=after))):
+        turns = connection.execute(
+            "SELECT * FROM turns WHERE thread = ? AND idx > ? AND idx <= ? ORDER BY idx", (key, below, upto)
+        ).fetchall()
+        said |= {turn["idx"]: [] for turn in turns}
+        ids = {turn["idx"]: turn["id"] for turn in turns}
+        for row in connection.execute(
+            "SELECT * FROM messages WHERE thread = ? AND turn > ? AND turn <= ? ORDER BY turn, position",
+            (key, below, upto),
+        ):
+            said[row["turn"]].append(message_of(row, ids[row["turn"]]))
+        found += turns
     live = thread["running"] if is_live(thread, holder) else None
-    return tuple(turn_of(turn, said[turn["idx"]], live=turn["idx"] == live) for turn in turns)
-
-
-def _end_orphan(connection: sqlite3.Connection, thread: sqlite3.Row, holder: Holder) -> None:
-    if is_live(thread, holder):
-        raise ThreadBusy(
-            f"another turn is running on thread {thread['id']}",
-            hint="wait until it has ended",
-            retry_after=1.0,
-        )
-    _interrupt(connection, thread["key"], thread["running"])
-
-
-def _interrupt(connection: sqlite3.Connection, thread: int, index: int) -> None:
-    connection.execute(
-        "UPDATE turns SET state = 'interrupted', orphaned = 1, finished_at = ? WHERE thread = ? AND idx = ?",
-        (format_time(utc_now()), thread, index),
-    )
-    _release(connection, thread, index)
-
-
-def _release(connection: sqlite3.Connection, thread: int, index: int) -> None:
-    connection.execute(
-        "UPDATE threads SET running = NULL, holder = NULL, lease_until = NULL WHERE key = ? AND running = ?",
-        (thread, index),
-    )
+    return tuple(turn_of(turn, said[turn["idx"]], live=turn["idx"] == live) for turn in found)
 
 
 def _find_key(connection: sqlite3.Connection, thread: sqlite3.Row, new: NewTurn) -> sqlite3.Row | None:
@@ -256,10 +259,3 @@ def _read(connection: sqlite3.Connection, thread: sqlite3.Row, turn: sqlite3.Row
         "SELECT * FROM messages WHERE thread = ? AND turn = ? ORDER BY position", (thread["key"], turn["idx"])
     )
     return turn_of(turn, [message_of(row, turn["id"]) for row in rows], live=live)
-
-
-def _next_use(connection: sqlite3.Connection) -> int:
-    (value,) = connection.execute(
-        "UPDATE counters SET value = value + 1 WHERE name = 'used' RETURNING value"
-    ).fetchone()
-    return int(value)

@@ -1,0 +1,99 @@
+"""One turn in a session: sent, shown, stopped by Ctrl-C, and stored again where the store was lost."""
+
+import asyncio
+import sys
+import termios
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatcli.cli import oneshot
+from chatcli.cli.oneshot import Manner
+from chatcli.cli.session.signals import SessionSignals
+from chatcli.events import Event, Failed, Finished, Started, Token
+
+if TYPE_CHECKING:
+    from chatcli.service import ChatService, TurnRequest
+    from chatcli.service.turn import RunningTurn
+
+
+@dataclass
+class Exchange:
+    """A turn that is over: what was seen of it, and the turn itself."""
+
+    turn: "RunningTurn"
+    text: str
+    last: Finished | Failed
+
+    @property
+    def started(self) -> Started:
+        """The turn's first event."""
+        return self.turn.started
+
+
+class _Recorder:
+    """A turn's events; the text of the answer is kept on the way."""
+
+    def __init__(self, turn: "RunningTurn") -> None:
+        self._turn = turn
+        self.pieces: list[str] = []
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for event in self._turn:
+            if isinstance(event, Token):
+                self.pieces.append(event.content)
+            yield event
+
+
+async def exchange(
+    service: "ChatService", request: "TurnRequest", manner: Manner, signals: SessionSignals
+) -> Exchange | None:
+    """Run a turn and show its answer; None if it was stopped before the model was asked.
+
+    Raises what `ChatService.turn` does.
+    """
+    task = asyncio.create_task(_run(service, request, manner, signals))
+    with signals.stopping(task.cancel):
+        if signals.ended_by is not None:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            return None
+
+
+async def _run(
+    service: "ChatService", request: "TurnRequest", manner: Manner, signals: SessionSignals
+) -> Exchange:
+    async with service.turn(request) as turn:
+        writer = oneshot.open_writer(manner)
+
+        def stop() -> None:
+            turn.stop()
+            writer.abandon()
+
+        events = _Recorder(turn)
+        with signals.stopping(stop), _silent_keys():
+            last = await oneshot.show_text(events, writer, manner)
+    return Exchange(turn, "".join(events.pieces), last)
+
+
+@contextmanager
+def _silent_keys() -> Iterator[None]:
+    """Don't show what is typed while an answer comes; it is there at the next prompt."""
+    descriptor = sys.stdin.fileno()
+    try:
+        before = termios.tcgetattr(descriptor)
+        quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    except (termios.error, OSError):  # the terminal has gone
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(termios.error, OSError):
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)

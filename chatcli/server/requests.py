@@ -1,0 +1,86 @@
+"""What the routes read from a request, and how they answer: checked, or refused with the place named."""
+
+import hashlib
+import json
+import re
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from chatcli.server import schemas
+from chatcli.server.api import Api
+from chatcli.server.body import read_model, validate
+from chatcli.server.exchange import exchange_of
+from chatcli.server.problems import BadRequest
+from chatcli.service import ChatService
+from chatcli.text import check_thread_id
+
+_EVENT_DIGITS = 16
+_KEY = re.compile("[!-~]{1,255}")
+
+
+def find_owner(request: Request) -> str:
+    """Return whose threads the request is about."""
+    owner = exchange_of(request.scope).owner
+    if owner is None:
+        raise RuntimeError("a route for everybody asked for an owner")
+    return owner
+
+
+def find_place(api: Api, request: Request) -> tuple[ChatService, str]:
+    """Return the owner's service, and the thread that the path names."""
+    return api.service(find_owner(request)), check_thread_id(request.path_params["thread_id"])
+
+
+async def read_body(api: Api, request: Request, model: type[schemas.Asked]) -> schemas.Asked:
+    """Return the request's body as a `model`."""
+    return await read_model(model, request.scope, request.receive, seconds=api.options.receive)
+
+
+def read_query(request: Request, model: type[schemas.Asked]) -> schemas.Asked:
+    """Return the query's parameters as a `model`."""
+    pairs = request.query_params.multi_items()
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadRequest("a parameter is given twice")
+    return validate(model, found)
+
+
+def read_key(request: Request) -> str | None:
+    """Return the idempotency key, if there is one."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise BadRequest("Idempotency-Key must be one word of at most 255 visible ASCII characters")
+    return given[0]
+
+
+def read_event_id(request: Request) -> int | None:
+    """Return the number of the event that a reader of server-sent events had last."""
+    given = request.headers.get("last-event-id")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= _EVENT_DIGITS):
+        raise BadRequest("Last-Event-ID is no number of an event")
+    return int(given)
+
+
+def thread_of_key(owner: str, key: str) -> str:
+    """Return the id of the thread that a request with a key and no thread begins: a retry finds it again."""
+    digits = hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+
+
+def accepts(request: Request, media_type: str) -> bool:
+    """Whether the client names `media_type` itself; ``*/*`` is no wish."""
+    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(part.partition(";")[0].strip() == media_type for part in ranges)
+
+
+def answer_with(document: BaseModel) -> Response:
+    """Return the answer that holds a document."""
+    return Response(
+        document.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"}
+    )

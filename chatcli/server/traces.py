@@ -1,0 +1,94 @@
+"""Traces: OpenTelemetry where the extra is installed and a collector is named, LangSmith where it is on."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from chatcli import __version__
+
+if TYPE_CHECKING:
+    from chatcli.config import Settings
+    from chatcli.server.live import LiveTurn
+    from chatcli.server.turns import TurnOrder
+
+_COLLECTORS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+class Traces:
+    """What a turn runs in, so that it shows up where turns are watched."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._name = settings.project_name
+        self._spans = _open_tracer(settings)
+        self._langsmith = _open_langsmith(settings)
+
+    @contextmanager
+    def around_turn(self, order: "TurnOrder", live: "LiveTurn") -> Iterator[None]:
+        """Trace one turn: its model, state, tokens and time to the first token; of its text nothing.
+
+        LangSmith, where it is on, gets the messages: that is what it is for.
+        """
+        with ExitStack() as stack:
+            if self._langsmith is not None:
+                from langsmith import tracing_context
+
+                stack.enter_context(
+                    tracing_context(enabled=True, client=self._langsmith, metadata=order.tags or None)
+                )
+            if self._spans is None:
+                yield
+                return
+            tracer, _ = self._spans
+            with tracer.start_as_current_span("chat") as span:
+                span.set_attribute("chatcli.owner", order.service.owner)
+                for name, value in order.tags.items():
+                    if isinstance(value, str | bool | int | float):
+                        span.set_attribute(f"chatcli.session.{name}", value)
+                yield
+                _describe(span, live)
+
+    def close(self) -> None:
+        """Send what has not been sent."""
+        if self._spans is not None:
+            self._spans[1].shutdown()
+
+
+def _describe(span: Any, live: "LiveTurn") -> None:
+    """Attributes by the semantic conventions of generative AI."""
+    if live.started is not None:
+        provider, _, model = live.started.model.partition(":")
+        span.set_attribute("gen_ai.operation.name", "chat")
+        span.set_attribute("gen_ai.provider.name", provider)
+        span.set_attribute("gen_ai.request.model", model)
+        span.set_attribute("gen_ai.conversation.id", live.started.thread_id)
+    if live.first_token_at is not None:
+        span.set_attribute("chatcli.first_token_seconds", live.first_token_at - live.began_at)
+
+
+def _open_tracer(settings: "Settings") -> tuple[Any, Any] | None:
+    """Return a tracer and its provider; the exporter reads the usual OTEL_… variables itself."""
+    if not any(settings.environment.find(name) for name in _COLLECTORS):
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        import logging
+
+        logging.getLogger(__name__).warning("traces need the extra: pip install 'chatcli[otel]'")
+        return None
+    resource = Resource.create({"service.name": settings.project_name, "service.version": __version__})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider.get_tracer("chatcli"), provider
+
+
+def _open_langsmith(settings: "Settings") -> Any:
+    if not settings.langsmith_tracing:
+        return None
+    from langsmith import Client
+
+    key = settings.langsmith_api_key
+    return Client(api_key=None if key is None else key.reveal())

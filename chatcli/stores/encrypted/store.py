@@ -1,0 +1,273 @@
+"""The store around another one: what goes in is sealed, what comes out is opened."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from chatcli.errors import ConfigError, InvalidRequest, StoreCorrupt, ThreadNotFound
+from chatcli.models import Message, Page, Thread, Turn, TurnError, TurnState
+from chatcli.stores.base import (
+    Begun,
+    CheckpointKey,
+    CheckpointRow,
+    Expiry,
+    Hit,
+    Keep,
+    Lease,
+    NewTurn,
+    Outcome,
+    PendingWrite,
+    Sweep,
+    ThreadStore,
+)
+from chatcli.stores.encrypted.keys import KeyRing
+from chatcli.stores.encrypted.resealing import Resealing
+from chatcli.stores.encrypted.seals import Opening, Sealing
+from chatcli.stores.records import arrival
+from chatcli.stores.rewriting import Rewriter
+
+_LOOKED_AT = 100
+"""Threads of an owner by which `check` judges the rest."""
+
+
+class EncryptedStore(ThreadStore):
+    """Keeps the promises of `store`; its coroutines wait for nothing that those of `store` do not wait for.
+
+    Messages, titles, system prompts, errors, fingerprints and checkpoints are sealed with the
+    current key of `ring`. What was stored before there was a key is read as it is. A key that is
+    missing is a `ConfigError`, and nothing is written to a thread that can't be read.
+    """
+
+    def __init__(self, store: ThreadStore, ring: KeyRing) -> None:
+        self.store = store
+        self.ring = ring
+        self._guarded = False
+
+    def __repr__(self) -> str:
+        return f"EncryptedStore({self.store!r}, {self.ring!r})"
+
+    # Turns -------------------------------------------------------------------------------------
+
+    async def begin(self, new: NewTurn) -> Begun:
+        await self._guard(new.owner)
+        seal = Sealing(new.owner, self.ring)
+        new = replace(
+            new,
+            prompt=seal.messages(new.prompt),
+            title=seal.title(new.title, new.thread_id),
+            system=seal.system(new.system),
+        )
+        refusal: InvalidRequest | None = None
+        for fingerprint in self._digests(new.fingerprint):
+            try:
+                begun = await self.store.begin(replace(new, fingerprint=fingerprint))
+            except InvalidRequest as error:  # perhaps only because it was stored in another form
+                refusal = refusal or error
+            else:
+                return await self._opened(begun)
+        assert refusal is not None  # noqa: S101 - there is at least one form
+        raise refusal
+
+    async def renew(self, lease: Lease) -> None:
+        await self.store.renew(lease)
+
+    async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
+        seal = Sealing(lease.owner, self.ring)
+        outcome = replace(
+            outcome,
+            messages=seal.messages(outcome.messages),
+            error=seal.error(outcome.error, lease.turn_id),
+        )
+        row = None if checkpoint is None else seal.checkpoint(checkpoint)
+        return self._opening(lease.owner).turn(await self.store.commit(lease, outcome, row))
+
+    async def context(
+        self, owner: str, thread_id: str, *, limit: int, before: int | None = None
+    ) -> tuple[Message, ...]:
+        found = await self.store.context(owner, thread_id, limit=limit, before=before)
+        return self._opening(owner).messages(found)
+
+    # Threads -----------------------------------------------------------------------------------
+
+    async def thread(self, owner: str, thread_id: str) -> Thread:
+        return self._opening(owner).thread(await self.store.thread(owner, thread_id))
+
+    async def turns(
+        self, owner: str, thread_id: str, *, after: int = 0, limit: int | None = None
+    ) -> tuple[Turn, ...]:
+        found = await self.store.turns(owner, thread_id, after=after, limit=limit)
+        return tuple(map(self._opening(owner).turn, found))
+
+    async def threads(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        archived: bool | None = False,
+        prefix: str = "",
+    ) -> Page:
+        page = await self.store.threads(owner, limit=limit, cursor=cursor, archived=archived, prefix=prefix)
+        return replace(page, threads=tuple(map(self._opening(owner).thread, page.threads)))
+
+    async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
+        await self.thread(owner, thread_id)
+        sealed = Sealing(owner, self.ring).title(title, thread_id)
+        return self._opening(owner).thread(await self.store.rename(owner, thread_id, sealed))
+
+    async def clear(self, owner: str, thread_id: str) -> Thread:
+        await self.thread(owner, thread_id)
+        return self._opening(owner).thread(await self.store.clear(owner, thread_id))
+
+    async def delete(self, owner: str, thread_id: str) -> None:
+        await self.store.delete(owner, thread_id)
+
+    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+        await self.thread(owner, thread_id)
+        return self._opening(owner).thread(await self.store.archive(owner, thread_id, archived=archived))
+
+    # Threads' life -----------------------------------------------------------------------------
+
+    async def search(
+        self, owner: str, text: str, *, limit: int, archived: bool | None = False
+    ) -> tuple[Hit, ...]:
+        """Find by scanning: no index knows what is sealed. Without a key the store's own search serves."""
+        if not self.ring.keys:
+            hits = await self.store.search(owner, text, limit=limit, archived=archived)
+            return tuple(replace(hit, thread=self._opening(owner).thread(hit.thread)) for hit in hits)
+        from chatcli.stores.encrypted.search import scan
+
+        return await scan(self, owner, text, limit=limit, archived=archived)
+
+    async def sweep(
+        self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
+    ) -> Sweep:
+        """Remove what is expired, whether it can be read or not; `freed` counts it as it is stored."""
+        sweep = await self.store.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+        return replace(sweep, removed=tuple(map(self._opened_or_named, sweep.removed)))
+
+    async def newest_use(self, owner: str) -> datetime | None:
+        return await self.store.newest_use(owner)
+
+    async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        await self.thread(owner, thread_id)
+        sealed = Sealing(owner, self.ring).title(title, fork_id)
+        thread = await self.store.fork(owner, thread_id, fork_id=fork_id, title=sealed, turns=turns)
+        return self._opening(owner).thread(thread)
+
+    async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        await self.thread(owner, thread_id)
+        sealed = Sealing(owner, self.ring).title(title, fork_id)
+        thread = await self.store.undo(owner, thread_id, fork_id=fork_id, title=sealed, turns=turns)
+        return self._opening(owner).thread(thread)
+
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        await self._guard(thread.owner)
+        thread, turns = arrival(thread, turns)
+        try:
+            # Sealed twice, the same text is not the same: what is there has to be opened.
+            if await self.turns(thread.owner, thread.id) == turns:
+                return False
+        except ThreadNotFound:
+            pass
+        seal = Sealing(thread.owner, self.ring)
+        return await self.store.import_thread(seal.thread(thread), tuple(map(seal.turn, turns)))
+
+    async def owners(self) -> tuple[str, ...]:
+        return await self.store.owners()
+
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        """Change what a thread says, and seal with the current key all of it that another one has sealed."""
+        return await self.store.rewrite(owner, thread_id, Resealing(owner, self.ring, rewriter))
+
+    # LangGraph's checkpoints -------------------------------------------------------------------
+
+    async def put_checkpoint(self, row: CheckpointRow, *, keep: Keep = "all") -> None:
+        await self.store.put_checkpoint(Sealing(row.key.owner, self.ring).checkpoint(row), keep=keep)
+
+    async def get_checkpoint(self, key: CheckpointKey) -> CheckpointRow | None:
+        row = await self.store.get_checkpoint(key)
+        return None if row is None else self._opening(key.owner).checkpoint(row)
+
+    async def list_checkpoints(
+        self,
+        owner: str,
+        thread_id: str | None,
+        namespace: str | None,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[CheckpointRow, ...]:
+        rows = await self.store.list_checkpoints(owner, thread_id, namespace, before=before, limit=limit)
+        return tuple(map(self._opening(owner).checkpoint, rows))
+
+    async def put_writes(self, key: CheckpointKey, writes: Sequence[PendingWrite], *, replace: bool) -> None:
+        seal = Sealing(key.owner, self.ring)
+        await self.store.put_writes(key, [seal.write(key, write) for write in writes], replace=replace)
+
+    async def copy_checkpoints(self, owner: str, source_id: str, target_id: str) -> None:
+        await self.store.copy_checkpoints(owner, source_id, target_id)
+
+    async def delete_checkpoints(
+        self, owner: str, thread_id: str, checkpoint_ids: Sequence[tuple[str, str]] | None = None
+    ) -> None:
+        await self.store.delete_checkpoints(owner, thread_id, checkpoint_ids)
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def check(self) -> tuple[str, ...]:
+        """Check the store, and whether the last used threads can be opened and have the current seal."""
+        trouble = await self.store.check()
+        looked_at = stale = 0
+        for owner in await self.store.owners():
+            page = await self.store.threads(owner, limit=_LOOKED_AT, archived=None)
+            for thread in page.threads:
+                self._opening(owner).thread(thread)
+                looked_at += 1
+                stale += not self.ring.is_current(thread.title)
+        if not stale:
+            return trouble
+        return (
+            *trouble,
+            f"{stale} of the {looked_at} last used threads are not as this key would store them: "
+            "run chatcli rekey.",
+        )
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+
+    def _opening(self, owner: str) -> Opening:
+        return Opening(owner, self.ring)
+
+    def _digests(self, fingerprint: str | None) -> tuple[str | None, ...]:
+        return (None,) if fingerprint is None else self.ring.digests(fingerprint)
+
+    async def _guard(self, owner: str) -> None:
+        """Refuse to write where the last used thread can't be read: two keys that nobody has together."""
+        if self._guarded or not self.ring.keys:
+            return
+        page = await self.threads(owner, limit=1, archived=None)
+        self._guarded = bool(page.threads)
+
+    async def _opened(self, begun: Begun) -> Begun:
+        """Return what began, opened; where that can't be done, the turn has failed."""
+        opening = self._opening(begun.thread.owner)
+        try:
+            return replace(
+                begun,
+                thread=opening.thread(begun.thread),
+                turn=opening.turn(begun.turn),
+                context=opening.messages(begun.context),
+            )
+        except (ConfigError, StoreCorrupt) as error:
+            if begun.lease is not None:
+                failed = Outcome(TurnState.FAILED, error=TurnError(error.name, error.message))
+                await self.commit(begun.lease, failed)
+            raise
+
+    def _opened_or_named(self, thread: Thread) -> Thread:
+        """Return the opened thread, or one that says why it can't be: it may be gone already."""
+        try:
+            return self._opening(thread.owner).thread(thread)
+        except (ConfigError, StoreCorrupt):
+            return replace(thread, title="(encrypted)", system=None)

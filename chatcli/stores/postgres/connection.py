@@ -1,0 +1,243 @@
+"""Statements, each a transaction of its own and one round trip, tried twice where that can help."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from chatcli.errors import ConfigError, StoreCorrupt
+from chatcli.stores.postgres import errors
+from chatcli.stores.postgres.address import Address
+from chatcli.stores.postgres.pool import Pool, cut_off
+from chatcli.stores.postgres.schema import VERSION_TABLE, Connection, check_version, migrate
+
+T = TypeVar("T")
+Row: TypeAlias = dict[str, Any]
+
+OLDEST_SERVER = 140000
+"""The first with functions whose names are bound when they are made."""
+
+PATIENCE = 8.0
+"""Seconds within which a call succeeds or fails, whatever the server and the network do."""
+
+_FIRST_TRY = 4.5
+_LAST_WORD = 1.0
+
+_SET_UP = """
+SELECT max(version) AS version, pg_backend_pid() = %(pid)s AS direct,
+  CASE WHEN pg_backend_pid() = %(pid)s THEN ARRAY[
+    set_config('TimeZone', 'UTC', false),
+    set_config('lock_timeout', '4s', false),
+    set_config('statement_timeout', '7s', false),
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+      WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+  ] END AS settings
+FROM {versions}
+"""
+"""Behind a pooler the session is not ours alone (its process is another one), and is left as it is."""
+
+_LOCK = "SELECT CASE WHEN pg_backend_pid() = %(pid)s THEN pg_try_advisory_lock(%(key)s) END AS held"
+
+
+class Database:
+    """One schema of one database, and the advisory lock by which others know that we live.
+
+    Statements name their tables as ``{schema}.NAME``. Whatever fails is raised as an error of ours.
+    """
+
+    def __init__(self, address: Address, migrations: Sequence[str]) -> None:
+        self.address = address
+        self._migrations = migrations
+        self._pool = Pool(address, self._set_up)
+        self._statements: dict[str, bytes] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._anchoring = asyncio.Lock()
+        self.key = _new_key()
+        """The lock of this store object; a running turn bears it."""
+
+    async def call(
+        self, function: str, *values: object, repeatable: bool = True, patience: float = PATIENCE
+    ) -> Any:
+        """Return what a function of the schema makes of `values`: JSON, decoded.
+
+        Unless it is `repeatable`, it is not tried again where it may have had its effect.
+        """
+        places = ", ".join(["%s"] * len(values))
+        # One statement with the check, so that a program that does not know the tables changes nothing.
+        query = (
+            f"SELECT {{schema}}.{function}({places}) AS result"  # noqa: S608 - names of ours
+            f" WHERE (SELECT max(version) FROM {{schema}}.{VERSION_TABLE}) = {len(self._migrations)}"
+        )
+        rows = await self._to_its_end(
+            self._try(query, values, binary=False, repeatable=repeatable, patience=patience)
+        )
+        if not rows:
+            await self._refuse_schema()
+        return rows[0]["result"]
+
+    async def rows(self, query: str, values: Mapping[str, object], *, binary: bool = False) -> list[Row]:
+        """Return what `query` finds, all of it from one moment."""
+        return await self._to_its_end(
+            self._try(query, values, binary=binary, repeatable=True, patience=PATIENCE)
+        )
+
+    async def hold(self) -> int | None:
+        """Return the key of the lock, held from now on by a session of ours; None if none can hold it."""
+        if self._pool.has_anchor():
+            return self.key
+        return await self._to_its_end(self._anchor())
+
+    async def close(self) -> None:
+        """Let go of the lock and close the connections, after the calls that are under way."""
+        if self._calls:
+            await asyncio.wait(self._calls)
+        if self._pool.has_anchor() and self._pool.anchor is not None:
+            deadline = asyncio.get_running_loop().time() + _LAST_WORD
+            with cut_off(self._pool.anchor, deadline), suppress(psycopg.Error):  # it goes with the session
+                await self._pool.anchor.execute("SELECT pg_advisory_unlock(%s)", (self.key,))
+        self._pool.anchor, self.key = None, _new_key()
+        await self._pool.close()
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end, even if the task that waits for it is cancelled: it always knows its own."""
+        task = asyncio.create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_take_note)
+            raise
+
+    async def _try(
+        self,
+        query: str,
+        values: Mapping[str, object] | Sequence[object],
+        *,
+        binary: bool,
+        repeatable: bool,
+        patience: float,
+    ) -> list[Row]:
+        statement = self._statement(query)
+        now = asyncio.get_running_loop().time()
+        last = now + patience
+        try:
+            async with self._pool.connection(min(now + _FIRST_TRY, last)) as connection:
+                try:
+                    return await _execute(connection, statement, values, binary=binary)
+                except psycopg.Error as error:
+                    broken = connection.broken and repeatable
+                    if not (broken or errors.is_passing(error)):
+                        raise
+            async with self._pool.connection(last, fresh=True) as connection:
+                return await _execute(connection, statement, values, binary=binary)
+        except psycopg.Error as error:
+            if error.sqlstate in errors.UNKNOWN_OBJECTS:
+                await self._refuse_schema()
+            if asyncio.get_running_loop().time() >= last:
+                raise errors.too_slow(str(self.address)) from None
+            raise errors.translate(error, str(self.address)) from error
+        except UnicodeEncodeError as error:
+            raise errors.not_text() from error
+
+    async def _set_up(self, connection: Connection) -> None:
+        if connection.info.server_version < OLDEST_SERVER:
+            raise ConfigError(
+                f"the server at {self.address} is too old for the store",
+                hint="PostgreSQL 14 or newer is needed",
+            )
+        if connection.info.parameter_status("server_encoding") != "UTF8":
+            raise ConfigError(
+                f"the database is not in UTF-8: {self.address}",
+                hint="make one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+            )
+        try:
+            try:
+                row = await self._read_session(connection)
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                row = None
+            if row is None or (row["version"] or 0) < len(self._migrations):
+                await migrate(connection, self.address.schema, self._migrations)
+                row = await self._read_session(connection)
+        except psycopg.Error as error:
+            raise errors.translate(error, str(self.address)) from error
+        check_version(row["version"], newest=len(self._migrations))
+
+    async def _read_session(self, connection: Connection) -> Row:
+        query = sql.SQL(_SET_UP).format(versions=sql.Identifier(self.address.schema, VERSION_TABLE))
+        row = await (await connection.execute(query, {"pid": connection.info.backend_pid})).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate has one row
+        return row
+
+    async def _anchor(self) -> int | None:
+        async with self._anchoring:
+            if self._pool.has_anchor():  # somebody was faster
+                return self.key
+            deadline = asyncio.get_running_loop().time() + PATIENCE
+            try:
+                async with self._pool.connection(deadline) as connection:
+                    for _ in range(2):
+                        held = await self._try_lock(connection)
+                        if held:
+                            self._pool.anchor = connection
+                            return self.key
+                        if held is None:
+                            return None
+                        # The server has not noticed yet that the session before is gone.
+                        self.key = _new_key()
+            except psycopg.Error as error:
+                raise errors.translate(error, str(self.address)) from error
+            return None
+
+    async def _try_lock(self, connection: Connection) -> bool | None:
+        values = {"pid": connection.info.backend_pid, "key": self.key}
+        row = await (await connection.execute(_LOCK, values)).fetchone()
+        return None if row is None else row["held"]
+
+    def _statement(self, query: str) -> bytes:
+        statement = self._statements.get(query)
+        if statement is None:
+            statement = query.replace("{schema}", f'"{self.address.schema}"').encode()
+            self._statements[query] = statement
+        return statement
+
+    async def _refuse_schema(self) -> None:
+        """Raise what is wrong with the tables, which are not those of this program any more."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        try:
+            async with self._pool.connection(deadline) as connection:
+                row = await self._read_session(connection)
+        except psycopg.Error as error:
+            raise StoreCorrupt(
+                "the tables of the store are not there any more", hint="restore them from a backup"
+            ) from error
+        check_version(row["version"] or 0, newest=len(self._migrations))
+        raise StoreCorrupt(
+            "the tables of the store are not those that its version says", hint="restore them from a backup"
+        )
+
+
+async def _execute(
+    connection: Connection,
+    statement: bytes,
+    values: Mapping[str, object] | Sequence[object],
+    *,
+    binary: bool,
+) -> list[Row]:
+    async with connection.cursor(binary=binary) as cursor:
+        await cursor.execute(statement, values)
+        return await cursor.fetchall()
+
+
+def _new_key() -> int:
+    return int.from_bytes(os.urandom(8)) >> 1
+
+
+def _take_note(task: "asyncio.Task[Any]") -> None:
+    """Look at the error of a call for which nobody waits any more; it is nobody's news."""
+    if not task.cancelled():
+        task.exception()

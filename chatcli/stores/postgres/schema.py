@@ -1,0 +1,72 @@
+"""The tables and functions, as numbered migrations: the files in ``migrations``.
+
+A released migration is never changed; a change is a new one at the end. All that are missing are
+run in one transaction, under a lock that is the schema's, so that many processes can start at once.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import sql
+
+from chatcli.errors import StoreNewerSchema
+
+Connection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
+
+VERSION_TABLE = "chatcli_schema"
+"""The table that marks a schema as ours."""
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+_FIND = "SELECT to_regnamespace(%s) AS schema, to_regclass(%s) AS versions"
+
+
+@cache
+def read_migrations() -> tuple[str, ...]:
+    """Return the scripts that make the schema, oldest first."""
+    folder = Path(__file__).parent / "migrations"
+    return tuple(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.sql")))
+
+
+def check_version(version: int, *, newest: int) -> None:
+    """Raise `StoreNewerSchema` if the schema is one that this program does not know yet."""
+    if version > newest:
+        raise StoreNewerSchema(
+            f"the store has schema {version}, this program knows {newest}; it was not touched",
+            hint="use the newer chatcli that wrote it",
+        )
+
+
+async def migrate(connection: Connection, schema: str, migrations: Sequence[str]) -> None:
+    """Make the schema, or bring it to the newest version; where it is, nothing is written."""
+    name = sql.Identifier(schema)
+    versions = sql.Identifier(schema, VERSION_TABLE)
+    async with connection.transaction():
+        await connection.execute(_LOCK, (f"chatcli schema {schema}",))
+        found = await (await connection.execute(_FIND, (schema, f"{schema}.{VERSION_TABLE}"))).fetchone()
+        assert found is not None  # noqa: S101 - a SELECT without FROM has one row
+        if found["schema"] is None:
+            await connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+        if found["versions"] is None:
+            await connection.execute(
+                sql.SQL(
+                    "CREATE TABLE {} (version integer PRIMARY KEY,"
+                    " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+                ).format(versions)
+            )
+        version = await _read_version(connection, versions)
+        check_version(version, newest=len(migrations))
+        await connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(name))
+        for number, script in enumerate(migrations[version:], version + 1):
+            await connection.execute(script.encode())
+            await connection.execute(
+                sql.SQL("INSERT INTO {} (version) VALUES (%s)").format(versions), (number,)
+            )
+
+
+async def _read_version(connection: Connection, versions: sql.Identifier) -> int:
+    query = sql.SQL("SELECT coalesce(max(version), 0) AS version FROM {}").format(versions)
+    row = await (await connection.execute(query)).fetchone()
+    return 0 if row is None else int(row["version"])

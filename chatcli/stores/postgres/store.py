@@ -1,0 +1,178 @@
+"""The store: each call is one statement, and so one transaction and one round trip."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.models import Message, Page, Thread, Turn
+from chatcli.stores.base import (
+    Begun,
+    CheckpointKey,
+    CheckpointRow,
+    Expiry,
+    Hit,
+    Keep,
+    Lease,
+    NewTurn,
+    Outcome,
+    PendingWrite,
+    Sweep,
+    ThreadStore,
+)
+from chatcli.stores.postgres import checkpoints, health, life, threads, turns
+from chatcli.stores.postgres.address import Address
+from chatcli.stores.postgres.connection import Database
+from chatcli.stores.postgres.schema import read_migrations
+
+
+class PostgresStore(ThreadStore):
+    """Threads in a schema of a PostgreSQL database.
+
+    A running turn is known to live by an advisory lock that one of the store's connections holds: a
+    store that is closed, or whose process dies, leaves its turns orphaned at once.
+    """
+
+    def __init__(self, address: Address, *, migrations: Sequence[str] | None = None) -> None:
+        self._database = Database(address, read_migrations() if migrations is None else migrations)
+        self._orphans: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({str(self._database.address)!r})"
+
+    # Turns -------------------------------------------------------------------------------------
+
+    async def begin(self, new: NewTurn) -> Begun:
+        try:
+            return await turns.begin(self._database, new)
+        except (InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
+            raise
+        except BaseException:
+            self._abandon(Lease(new.owner, new.thread_id, new.turn_id))
+            raise
+
+    async def renew(self, lease: Lease) -> None:
+        await turns.renew(self._database, lease)
+
+    async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
+        try:
+            return await turns.commit(self._database, lease, outcome, checkpoint)
+        except ThreadNotFound:
+            raise
+        except BaseException:
+            self._abandon(lease)
+            raise
+
+    async def context(
+        self, owner: str, thread_id: str, *, limit: int, before: int | None = None
+    ) -> tuple[Message, ...]:
+        return await turns.context(self._database, owner, thread_id, limit=limit, before=before)
+
+    # Threads -----------------------------------------------------------------------------------
+
+    async def thread(self, owner: str, thread_id: str) -> Thread:
+        return await threads.get(self._database, owner, thread_id)
+
+    async def turns(
+        self, owner: str, thread_id: str, *, after: int = 0, limit: int | None = None
+    ) -> tuple[Turn, ...]:
+        return await turns.read(self._database, owner, thread_id, after=after, limit=limit)
+
+    async def threads(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        archived: bool | None = False,
+        prefix: str = "",
+    ) -> Page:
+        return await threads.page(
+            self._database, owner, limit=limit, cursor=cursor, archived=archived, prefix=prefix
+        )
+
+    async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
+        return await threads.rename(self._database, owner, thread_id, title)
+
+    async def clear(self, owner: str, thread_id: str) -> Thread:
+        return await threads.clear(self._database, owner, thread_id)
+
+    async def delete(self, owner: str, thread_id: str) -> None:
+        await threads.delete(self._database, owner, thread_id)
+
+    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+        return await threads.archive(self._database, owner, thread_id, archived=archived)
+
+    # Threads' life -----------------------------------------------------------------------------
+
+    async def search(
+        self, owner: str, text: str, *, limit: int, archived: bool | None = False
+    ) -> tuple[Hit, ...]:
+        return await life.search(self._database, owner, text, limit=limit, archived=archived)
+
+    async def sweep(
+        self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
+    ) -> Sweep:
+        return await life.sweep(self._database, owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+
+    async def newest_use(self, owner: str) -> datetime | None:
+        return await life.newest_use(self._database, owner)
+
+    async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        return await life.fork(self._database, owner, thread_id, fork_id=fork_id, title=title, turns=turns)
+
+    async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        return await life.undo(self._database, owner, thread_id, fork_id=fork_id, title=title, turns=turns)
+
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        return await life.import_thread(self._database, thread, turns)
+
+    # LangGraph's checkpoints -------------------------------------------------------------------
+
+    async def put_checkpoint(self, row: CheckpointRow, *, keep: Keep = "all") -> None:
+        await checkpoints.put(self._database, row, keep=keep)
+
+    async def get_checkpoint(self, key: CheckpointKey) -> CheckpointRow | None:
+        return await checkpoints.get(self._database, key)
+
+    async def list_checkpoints(
+        self,
+        owner: str,
+        thread_id: str | None,
+        namespace: str | None,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[CheckpointRow, ...]:
+        return await checkpoints.select(
+            self._database, owner, thread_id, namespace, before=before, limit=limit
+        )
+
+    async def put_writes(self, key: CheckpointKey, writes: Sequence[PendingWrite], *, replace: bool) -> None:
+        await checkpoints.put_writes(self._database, key, writes, replace=replace)
+
+    async def copy_checkpoints(self, owner: str, source_id: str, target_id: str) -> None:
+        await checkpoints.copy(self._database, owner, source_id, target_id)
+
+    async def delete_checkpoints(
+        self, owner: str, thread_id: str, checkpoint_ids: Sequence[tuple[str, str]] | None = None
+    ) -> None:
+        await checkpoints.delete(self._database, owner, thread_id, checkpoint_ids)
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def check(self) -> tuple[str, ...]:
+        """Open the store, make it if need be, and look for known trouble."""
+        return await health.find_trouble(self._database)
+
+    async def aclose(self) -> None:
+        """Close the connections; turns that are still running here are orphans from now on."""
+        if self._orphans:
+            await asyncio.wait(self._orphans)
+        await self._database.close()
+
+    def _abandon(self, lease: Lease) -> None:
+        """Let the turn be an orphan: it may have begun all the same, and nobody will end it."""
+        task = asyncio.create_task(turns.abandon(self._database, lease))
+        self._orphans.add(task)
+        task.add_done_callback(self._orphans.discard)

@@ -1,0 +1,314 @@
+"""The requests to the bucket: read, listed, written on a condition, removed."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from chatcli.stores.s3.client import Client
+from chatcli.stores.s3.clock import ServerClock
+from chatcli.stores.s3.errors import (
+    LostRace,
+    Unanswered,
+    corrupt,
+    ignored,
+    refusal,
+    unreachable,
+    without_credentials,
+)
+from chatcli.stores.s3.location import Location
+
+T = TypeVar("T")
+
+UNCHANGED: Final = "unchanged"
+"""What `Bucket.get` returns where the object is still the one that the caller holds."""
+
+BATCH = 1000
+"""Keys that one request lists or removes."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_STALE = "0" * 32
+_METADATA = "chatcli"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object: its bytes (none after a HEAD), and what the server says of it."""
+
+    body: bytes
+    etag: str
+    modified: datetime
+    summary: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a list."""
+
+    key: str
+    etag: str
+    modified: datetime
+
+
+class Bucket:
+    """A bucket on a server that was put to the proof before the first write.
+
+    ETags are sent without quotes, as AWS documents it and Ceph requires it, and with quotes once a
+    server has shown that it wants them. `patience` is how many seconds a call may take in all.
+    """
+
+    def __init__(self, location: Location, client: Client, *, patience: float) -> None:
+        self.location = location
+        self.clock = ServerClock()
+        self.patience = patience
+        self._client = client
+        self._quote = ""
+        self._proven = False
+        self._proving = asyncio.Lock()
+
+    # Reading -----------------------------------------------------------------------------------
+
+    async def get(self, key: str, *, held: str | None = None) -> "Stored | str | None":
+        """Return the object, None if there is none, or `UNCHANGED` if its ETag is still `held`."""
+        condition = {} if held is None else {"IfNoneMatch": self._condition(held)}
+
+        async def read() -> Stored:
+            answer = await self._request("get_object", Key=key, **condition)
+            body = await _read(answer["Body"])
+            if len(body) != answer["ContentLength"]:
+                raise Unanswered
+            return _stored(answer, body)
+
+        try:
+            return await self._patiently(read)
+        except _NotModified:
+            return UNCHANGED
+        except LostRace:
+            return None
+
+    async def head(self, key: str) -> Stored | None:
+        """Return what the server says of an object, without its bytes."""
+
+        async def read() -> Stored:
+            return _stored(await self._request("head_object", Key=key), b"")
+
+        try:
+            return await self._patiently(read)
+        except LostRace:
+            return None
+
+    async def pages(self, folder: str, *, prefix: str = "", after: str = "") -> AsyncGenerator[list[Listed]]:
+        """Yield the objects right in a folder in the order of their keys, up to `BATCH` at a time."""
+        options = {"Prefix": folder + prefix, "Delimiter": "/", "MaxKeys": BATCH}
+        if after:
+            options["StartAfter"] = after
+        while True:
+            answer = await self._patiently(lambda: self._request("list_objects_v2", **options))
+            if "IsTruncated" not in answer:  # an answer of something that is no S3 server
+                raise corrupt(folder)
+            yield [
+                Listed(item["Key"], item["ETag"].strip('"'), item["LastModified"].astimezone(UTC))
+                for item in answer.get("Contents", ())
+            ]
+            if not answer["IsTruncated"]:
+                return
+            options["ContinuationToken"] = answer["NextContinuationToken"]
+
+    async def keeps_versions(self) -> bool:
+        """Tell whether what is overwritten or removed stays in the bucket as an old version."""
+        answer = await self._patiently(lambda: self._request("get_bucket_versioning"))
+        return answer.get("Status") == "Enabled"
+
+    # Writing -----------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        summary: str | None = None,
+        storage_class: str | None = None,
+    ) -> str:
+        """Write an object that must be the one with `etag`, or not be there; return its new ETag.
+
+        It is tried once: only the caller knows whether a second time would be the same again.
+
+        Raises:
+            LostRace: the object is not what it must be; nothing was written.
+            Unanswered: it may have been written.
+        """
+        await self.prove()
+        return await self._put(key, body, etag=etag, summary=summary, storage_class=storage_class)
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; it does not matter if some are not there. Nobody else may write to them."""
+        for start in range(0, len(keys), BATCH):
+            batch = [{"Key": key} for key in keys[start : start + BATCH]]
+            if len(batch) == 1:
+                await self._patiently(lambda key=batch[0]["Key"]: self._request("delete_object", Key=key))
+                continue
+            answer = await self._patiently(
+                lambda batch=batch: self._request("delete_objects", Delete={"Objects": batch, "Quiet": True})
+            )
+            for failure in answer.get("Errors", ()):
+                error = refusal(self.location, 500, str(failure.get("Code", "")), conditional=False)
+                raise unreachable(self.location) if isinstance(error, Unanswered) else error
+
+    async def prove(self) -> None:
+        """Raise `ConfigError` unless the server refuses writes whose condition does not hold."""
+        if self._proven:
+            return
+        async with self._proving:
+            if not self._proven:
+                await self._patiently(self._prove)
+                self._proven = True
+
+    async def _prove(self) -> None:
+        proof = self.location.proof
+        checks = [(None, 2), (_STALE, 1)]  # the object may be missing once, and that is all
+
+        async def is_refused(etag: str | None, attempts: int) -> bool:
+            for _ in range(attempts):
+                try:
+                    await self._put(proof, b"", etag=etag)
+                except LostRace:
+                    return True
+            return False
+
+        for etag, attempts in checks:
+            if not await is_refused(etag, attempts):
+                raise ignored(self.location)
+
+    async def _put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        summary: str | None = None,
+        storage_class: str | None = None,
+    ) -> str:
+        options: dict[str, Any] = {"Key": key, "Body": body, "ContentType": "application/json"}
+        options |= {"IfNoneMatch": "*"} if etag is None else {"IfMatch": self._condition(etag)}
+        if summary is not None:
+            options["Metadata"] = {_METADATA: summary}
+        if storage_class is not None:
+            options["StorageClass"] = storage_class
+        answer = await self._request("put_object", **options)
+        if not answer.get("ETag"):
+            raise Unanswered
+        return str(answer["ETag"]).strip('"')
+
+    def change_quotes(self) -> None:
+        """Send ETags in the other form: the server refused the right one in this form."""
+        self._quote = "" if self._quote else '"'
+
+    def _condition(self, etag: str) -> str:
+        return f"{self._quote}{etag}{self._quote}"
+
+    # One request -------------------------------------------------------------------------------
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeat what does no harm twice until it is answered, but not for longer than `patience`."""
+        pause = _FIRST_PAUSE
+        async with within(self):
+            while True:
+                try:
+                    return await attempt()
+                except Unanswered:
+                    await rest(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _request(self, operation: str, **options: Any) -> Any:
+        """Make one request; an error is one of ours, `LostRace` or `Unanswered`, and quotes nothing."""
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
+        from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+
+        client = await self._client.get()
+        sent = time.monotonic()
+        failure: Exception
+        try:
+            answer = await getattr(client, operation)(Bucket=self.location.bucket, **options)
+        except ClientError as error:
+            told = error.response.get("ResponseMetadata", {})
+            self._observe(told, sent)
+            status = int(told.get("HTTPStatusCode", 0))
+            if status == 304:  # noqa: PLR2004 - Not Modified
+                failure = _NotModified()
+            else:
+                code = str(error.response.get("Error", {}).get("Code", ""))
+                failure = refusal(self.location, status, code, conditional=_ON_CONDITION[operation])
+        except (NoCredentialsError, PartialCredentialsError):
+            failure = without_credentials(self.location)
+        except (BotoCoreError, ResponseParserError, OSError):
+            failure = Unanswered()
+        else:
+            self._observe(answer["ResponseMetadata"], sent)
+            return answer
+        raise failure  # out here, so that it has no context: that may quote what was sent
+
+    def _observe(self, told: dict[str, Any], sent: float) -> None:
+        date = told.get("HTTPHeaders", {}).get("date")
+        self.clock.observe(date, sent=sent, received=time.monotonic())
+
+
+_ON_CONDITION = {
+    "get_object": True,
+    "head_object": True,
+    "put_object": True,
+    "list_objects_v2": False,
+    "delete_object": False,
+    "delete_objects": False,
+    "get_bucket_versioning": False,
+}
+
+
+class _NotModified(Exception):
+    """The object is the one that the caller holds."""
+
+
+@asynccontextmanager
+async def within(bucket: Bucket) -> AsyncIterator[None]:
+    """Raise `StoreUnavailable` if the block takes longer than the bucket's patience."""
+    late = False
+    try:
+        async with asyncio.timeout(bucket.patience):
+            yield
+    except TimeoutError:
+        late = True
+    if late:
+        raise unreachable(bucket.location)
+
+
+async def rest(seconds: float) -> None:
+    """Sleep for half of `seconds` to all of it, so that those who wait do not march in step."""
+    await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
+
+
+async def _read(stream: Any) -> bytes:
+    """Return the bytes of an object; a stream that broke off raises `Unanswered`."""
+    import aiohttp
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        async with stream:
+            body: bytes = await stream.read()
+            return body
+    except (aiohttp.ClientError, BotoCoreError, OSError):
+        pass
+    raise Unanswered
+
+
+def _stored(answer: dict[str, Any], body: bytes) -> Stored:
+    summary = answer.get("Metadata", {}).get(_METADATA)
+    return Stored(body, str(answer["ETag"]).strip('"'), answer["LastModified"].astimezone(UTC), summary)

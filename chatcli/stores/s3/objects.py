@@ -1,0 +1,221 @@
+"""Documents in a bucket: held as long as their ETag stands, changed by writes on that condition.
+
+A change is applied to the held document and written if the object is still that one. A lost race
+means that the object is read again and the change applied to what it says now, refusals included: a
+held document is never the reason for one. A write that was not answered is read again too; it was
+carried out if the object is, byte for byte, what was sent, or if it holds the turn.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
+from chatcli.stores.s3.bucket import UNCHANGED, Bucket, Stored, rest, within
+from chatcli.stores.s3.document import Document, document_of
+from chatcli.stores.s3.errors import LostRace, Unanswered
+from chatcli.stores.s3.names import Names
+from chatcli.stores.s3.summary import metadata_of
+from chatcli.stores.s3.threads import bury
+from chatcli.stores.s3.turns import Moment
+from chatcli.text import is_generated_id
+
+T = TypeVar("T")
+
+HELD_BYTES = 32 * 1024 * 1024
+"""How many bytes of objects are held; what is held takes a few times as much."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The key of an object, and whose thread it is."""
+
+    key: str
+    owner: str
+    id: str
+    named: bool = False
+    """Whether another thread may have the same id but for case."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A document to change, with the bytes it was read from."""
+
+    document: Document
+    body: bytes | None = None
+    fresh: bool = True
+    """Whether the server has just said that the document is what the object holds."""
+
+
+class Objects:
+    """The documents of a bucket, as this store object reads and changes them."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.holder = uuid4().hex
+        self._names = Names(bucket)
+        self._held: OrderedDict[str, tuple[Document, int]] = OrderedDict()
+        self._held_bytes = 0
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._last_use = 0
+
+    def thread(self, owner: str, thread_id: str) -> Place:
+        """Return the place of a thread."""
+        key = self.bucket.location.thread(owner, thread_id)
+        return Place(key, owner, thread_id, named=not is_generated_id(thread_id))
+
+    def checkpoints(self, owner: str, thread_id: str) -> Place:
+        """Return the place of the checkpoints of a thread that is no conversation."""
+        return Place(self.bucket.location.checkpoints(owner, thread_id), owner, thread_id)
+
+    def moment(self) -> Moment:
+        """Return the server's time, and the next use."""
+        now = self.bucket.clock.now()
+        self._last_use = max(int(now.timestamp() * 1_000_000), self._last_use + 1)
+        return Moment(now, self._last_use, self.holder)
+
+    async def read(self, place: Place) -> Document:
+        """Return what the object at `place` holds now; not to be changed."""
+        return (await self._load(place)).document
+
+    async def change(
+        self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool = False
+    ) -> T:
+        """Apply `work` to the document at `place`, write it, and return what `work` returned.
+
+        `work` may be called several times, each time with a copy of a newer document; it sets
+        `Document.changed` where there is something to write. `is_new` expects nothing to be there.
+        """
+        lock = self._locks.get(place.key)
+        if lock is None:
+            lock = self._locks[place.key] = asyncio.Lock()
+        async with within(self.bucket), lock:
+            return await self._change(place, work, is_new=is_new)
+
+    async def _change(self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool) -> T:
+        attempt = await self._begin(place, is_new=is_new)
+        pause = _FIRST_PAUSE
+        while True:
+            document = attempt.document.copy()
+            document.deleted_until = None
+            try:
+                result = work(document, self.moment())
+                self._refuse_deleting(attempt.document, document)
+            except ChatcliError:
+                if attempt.fresh:
+                    raise
+                attempt = await self._load(place)
+                continue
+            if not document.changed:
+                if attempt.fresh:
+                    return result
+                attempt = await self._load(place)
+                continue
+            body = document.encode()
+            try:
+                claim = await self._claim(place, attempt.document, document)
+                document.etag = await self._put(place, document, body)
+            except (LostRace, Unanswered) as trouble:
+                await rest(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                attempt = await self._load(place)
+                if attempt.body != body:
+                    etag = attempt.document.etag
+                    if isinstance(trouble, LostRace) and etag is not None and etag == document.etag:
+                        self.bucket.change_quotes()
+                    continue
+                document.etag, claim = attempt.document.etag, None
+            self._hold(place, document, len(body))
+            await self._confirm(place, document, claim)
+            return result
+
+    async def _begin(self, place: Place, *, is_new: bool) -> _Attempt:
+        held = self._held.get(place.key)
+        if held is not None:
+            return _Attempt(held[0], fresh=False)
+        if is_new:
+            return _Attempt(Document(place.owner, place.id), fresh=False)
+        return await self._load(place)
+
+    async def _put(self, place: Place, document: Document, body: bytes) -> str:
+        """Write the document if its object is still what it was made from; return its new ETag."""
+        is_archived = document.thread is not None and document.thread.archived_at is not None
+        storage_class = self.bucket.location.archive_storage_class if is_archived else None
+        summary = metadata_of(document)
+        return await self.bucket.put(
+            place.key, body, etag=document.etag, summary=summary, storage_class=storage_class
+        )
+
+    async def _claim(self, place: Place, before: Document, after: Document) -> str | None:
+        """Take the spelling of the id of a thread that is about to be made, or was made elsewhere."""
+        if not place.named:
+            return None
+        if before.thread is None and after.thread is not None:
+            return await self._names.claim(place.owner, place.id)
+        if after.foreign:
+            with contextlib.suppress(InvalidRequest):  # both were there before anybody looked
+                await self._names.claim(place.owner, place.id)
+        after.foreign = False
+        return None
+
+    async def _confirm(self, place: Place, document: Document, claim: str | None) -> None:
+        """Take a thread back that was made while somebody made one whose id differs only in case."""
+        if claim is None or await self._names.is_held(place.owner, place.id, claim):
+            return
+        bury(document, self.moment())
+        await self._put(place, document, document.encode())
+        await self.bucket.remove([place.key])
+        self.forget(place)
+        raise InvalidRequest(
+            "a thread was made whose id differs only in case: the two can't both exist",
+            hint="use that one, or another id",
+        )
+
+    def _refuse_deleting(self, before: Document, after: Document) -> None:
+        """Make no thread where the deletion of another one may still be going on."""
+        until = before.deleted_until
+        if until is not None and after.thread is not None and self.bucket.clock.now() < until:
+            raise ThreadBusy(
+                f"the thread {after.id} is being deleted", hint="try again", retry_after=1.0
+            )
+
+    # What is held ------------------------------------------------------------------------------
+
+    async def _load(self, place: Place) -> _Attempt:
+        held = self._held.get(place.key)
+        etag = None if held is None else held[0].etag
+        stored = await self.bucket.get(place.key, held=etag)
+        if stored == UNCHANGED and held is not None:
+            self._held[place.key] = held
+            self._held.move_to_end(place.key)
+            return _Attempt(held[0])
+        self._release(place.key)
+        if not isinstance(stored, Stored):
+            return _Attempt(Document(place.owner, place.id))
+        document = document_of(stored, place.key, place.owner, place.id)
+        self._hold(place, document, len(stored.body))
+        return _Attempt(document, stored.body)
+
+    def _hold(self, place: Place, document: Document, size: int) -> None:
+        self._release(place.key)
+        self._held[place.key] = document, size
+        self._held_bytes += size
+        while self._held_bytes > HELD_BYTES and len(self._held) > 1:
+            self._release(next(iter(self._held)))
+
+    def _release(self, key: str) -> Document | None:
+        """Stop holding a document, and return it."""
+        document, size = self._held.pop(key, (None, 0))
+        self._held_bytes -= size
+        return document
+
+    def forget(self, place: Place) -> None:
+        """Stop holding what is not there any more."""
+        self._release(place.key)

@@ -1,0 +1,86 @@
+"""How the store's transactions are run: where its runner says, patiently, and with deleted text purged."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from chatcli.errors import ChatcliError
+from chatcli.stores.sqlite import errors, search
+from chatcli.stores.sqlite.connection import Database
+from chatcli.stores.sqlite.runners import Runner
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+_PURGE_PATIENCE = 1.0
+_LONGEST_WAIT = 0.05
+
+
+class Transactions:
+    """Reads and writes of one database; each is one transaction.
+
+    `patience` is how many seconds another program's lock is waited for.
+    """
+
+    def __init__(self, database: Database, runner: Runner, patience: float) -> None:
+        self.database = database
+        self.runner = runner
+        self._patience = patience
+        self._deleted = False
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `work` reads."""
+        return await self._run(partial(self.database.read, work), self._patience, writing=False)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, patience: float | None = None) -> T:
+        """Return what `work` returns once all that it wrote is on disk."""
+        limit = self._patience if patience is None else min(patience, self._patience)
+        return await self._run(partial(self.database.write, work), limit, writing=True)
+
+    async def _run(self, call: Callable[[], T], patience: float, *, writing: bool) -> T:
+        """Run `call` until no other program is in its way, but not for longer than `patience`."""
+        deadline = time.monotonic() + patience
+        wait = 0.001
+        while True:
+            try:
+                return await self.runner.run(call)
+            except sqlite3.Error as error:
+                if errors.code_of(error) not in errors.LOCKED or time.monotonic() >= deadline:
+                    raise errors.translate(error, self.database.path, writing=writing) from error
+            await self.runner.wait(_jitter(wait))
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def purge(self, *, shrink: bool = False) -> None:
+        """Take deleted text out of the index and the log; a reader in the way is waited for a moment.
+
+        What is left then goes when the log is next written back, at the latest when the last
+        program closes the file. `close` scrubs the file once, however much was deleted. With
+        `shrink` all room that was freed goes back to the file system, not only some.
+        """
+        self._deleted = True
+        try:
+            while await self.write(search.tidy):
+                pass
+        except ChatcliError:  # the deletion stands; what is stale is marked, and goes with the next one
+            return
+        while shrink and await self.runner.run(self.database.has_free_pages):
+            if not await self.runner.run(self.database.purge):
+                break
+        deadline = time.monotonic() + min(_PURGE_PATIENCE, self._patience)
+        while not await self.runner.run(self.database.purge) and time.monotonic() < deadline:
+            await self.runner.wait(_jitter(_LONGEST_WAIT))
+
+    def close(self) -> None:
+        """Scrub the file if something was deleted, and close it."""
+        if self._deleted:
+            self.database.scrub()
+            self._deleted = False
+        self.database.close()
+
+
+def _jitter(seconds: float) -> float:
+    """Return between half of `seconds` and all of it, so that those who wait do not march in step."""
+    return seconds * (0.5 + os.urandom(1)[0] / 512)

@@ -1,0 +1,370 @@
+"""Who may come in, and with what: every refusal, on both HTTP parsers."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fake_provider import FakeProvider
+from tests.program import Chatcli
+from tests.server.peer import TOKENS, Server, read_all, serving
+
+ROUTES = [
+    ("POST", "/chat"),
+    ("POST", "/chat/stream"),
+    ("GET", "/chat/history/t"),
+    ("GET", "/threads"),
+    ("GET", "/threads/t/history"),
+    ("GET", "/threads/t/turns/u/stream"),
+    ("PUT", "/threads/t/clear"),
+    ("PUT", "/threads/t/archive"),
+    ("DELETE", "/threads/t/archive"),
+    ("DELETE", "/threads/t"),
+    ("GET", "/info"),
+    ("GET", "/metrics"),
+]
+HEAD = b"Host: localhost\r\nConnection: close\r\n"
+
+
+def post(server: Server, body: bytes, *, path: str = "/chat", headers: bytes = b"") -> tuple[int, str]:
+    """Post bytes as they are; return status and body."""
+    fields = HEAD + f"Authorization: Bearer {server.token}\r\nContent-Length: {len(body)}\r\n".encode()
+    if b"ontent-" not in headers:
+        headers += b"Content-Type: application/json\r\n"
+    answer = server.raw(f"POST {path} HTTP/1.1\r\n".encode() + fields + headers + b"\r\n" + body)
+    head, _, text = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), text.decode()
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_wants_a_token(server: Server, method: str, path: str) -> None:
+    """Without one, or with a wrong one, nothing is told but how to bring one."""
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}):
+        answer = server.call(method, path, owner=None, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (401, "urn:chatcli:unauthorized")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Authorization: Bearer",
+        b"Authorization: Bearer \xff\xfe\xc3\xa4",
+        b"Authorization: Bearer " + b"x" * 8000,
+        b"Authorization: Basic " + TOKENS["alice"].encode(),
+        b"Authorization: " + TOKENS["alice"].encode(),
+        b"Authorization: Bearer " + TOKENS["alice"].encode() + b"\r\nAuthorization: Bearer wrong",
+        b"Authorization: Bearer " + TOKENS["alice"].encode() + b"\r\nX-API-Key: wrong",
+    ],
+)
+def test_odd_tokens_are_wrong_tokens(each_parser: Server, header: bytes) -> None:
+    """Whatever bytes come, the answer is 401."""
+    answer = each_parser.raw(b"GET /info HTTP/1.1\r\n" + HEAD + header + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 "), answer
+
+
+def test_the_body_of_a_stranger_is_not_read(each_parser: Server) -> None:
+    """The answer comes before a body that is never sent, and no 100 Continue invites it."""
+    with each_parser.connect() as connection:
+        connection.sendall(
+            b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n"
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_token_may_come_as_an_api_key(server: Server) -> None:
+    """Some SDKs send X-API-Key and never Authorization."""
+    assert server.call("GET", "/info", owner=None, headers={"X-API-Key": TOKENS["bob"]}).status_code == 200
+
+
+def test_owners_never_see_each_others_threads(server: Server) -> None:
+    """On every route another's thread is unknown: the answer does not differ from that for no thread."""
+    server.chat("secret of alice", thread_id="private")
+    for method, path in ROUTES:
+        if "/t" not in path.removeprefix("/threads"):
+            continue
+        foreign, unknown = (
+            server.call(method, path.replace("y/t", f"y/{name}").replace("s/t/", f"s/{name}/"), owner="bob")
+            if not path.endswith("s/t")
+            else server.call(method, f"/threads/{name}", owner="bob")
+            for name in ("private", "missing")
+        )
+        assert foreign.status_code == unknown.status_code == 404, path
+        ours, theirs = foreign.json(), unknown.json()
+        assert ours["detail"].replace("private", "missing") == theirs["detail"]
+        assert ours.get("hint", "").replace("private", "missing") == theirs.get("hint", "")
+    assert server.history("private")[0]["messages"][0]["content"] == "secret of alice"
+    assert server.chat("mine", thread_id="private", owner="bob").status_code == 200
+    assert len(server.history("private")) == len(server.history("private", owner="bob")) == 1
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        b"",
+        b"Host: evil.example\r\n",
+        b"Host: localhost.evil.example\r\n",
+        b"Host: localhost:80@evil.example\r\n",
+        b"Host: localhost\r\nHost: localhost\r\n",
+        b"Host: localhost\r\nHost: evil.example\r\n",
+        b"Host: \r\n",
+    ],
+)
+def test_only_known_hosts_are_served(each_parser: Server, hosts: bytes) -> None:
+    """A name that somebody pointed here by DNS is refused, and so are two names and none."""
+    token = f"Authorization: Bearer {each_parser.token}\r\n".encode()
+    answer = each_parser.raw(b"GET /info HTTP/1.1\r\nConnection: close\r\n" + hosts + token + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"problem+json" in answer
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9", "127.0.0.1", "[::1]:8000"])
+def test_loopback_names_are_served(server: Server, host: str) -> None:
+    """With any port: a proxy or a tunnel may have another one."""
+    assert server.call("GET", "/info", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost:1"},
+    ],
+)
+def test_pages_of_other_origins_are_refused(server: Server, headers: dict[str, str]) -> None:
+    """403 on every method, and no CORS header."""
+    for method, path in (
+        ("GET", "/threads"),
+        ("POST", "/chat"),
+        ("DELETE", "/threads/t"),
+        ("OPTIONS", "/chat"),
+    ):
+        answer = server.call(method, path, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:chatcli:forbidden-origin")
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_servers_own_page_is_no_other_origin(server: Server) -> None:
+    """Its Origin is the host itself."""
+    assert server.call("GET", "/info", headers={"Origin": server.url}).status_code == 200
+
+
+def test_an_allowed_origin_is_let_in(each_parser: Server) -> None:
+    """Preflight and answer have the CORS headers; the token is wanted all the same."""
+    origin = {"Origin": "https://friend.example", "Sec-Fetch-Site": "cross-site"}
+    ask = {**origin, "Access-Control-Request-Method": "POST"}
+    preflight = each_parser.call("OPTIONS", "/chat", owner=None, headers=ask)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://friend.example"
+    assert "authorization" in preflight.headers["access-control-allow-headers"]
+    answer = each_parser.call("GET", "/info", headers=origin)
+    assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    assert answer.headers["vary"] == "Origin"
+    refused = each_parser.call("GET", "/info", owner=None, headers=origin)
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://friend.example"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"Content-Type: text/plain\r\n",
+        b"Content-Type: application/x-www-form-urlencoded\r\n",
+        b"Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+        b"Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+        b"X-ontent-Type: none\r\n",
+    ],
+)
+def test_only_plain_json_is_read(each_parser: Server, kind: bytes) -> None:
+    """A form of another site can't be sent here; an encoded body might be a bomb."""
+    assert post(each_parser, b'{"message": "x"}', headers=kind)[0] == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "place"),
+    [
+        (b"", 400, "line 1"),
+        (b"{", 400, "column 2"),
+        (b'{"message": "x"} x', 400, "column 18"),
+        (b"\xef\xbb\xbf{}", 400, "byte order mark"),
+        (b'{"message": "\xff"}', 400, "position 13"),
+        (b'{"message": "\\ud800"}', 400, "message"),
+        (b'{"message": "a\\u0000"}', 422, "message"),
+        (b'{"message": NaN}', 400, "NaN"),
+        (b'{"message": 1e999}', 400, "number"),
+        (b'{"message": ' + b"9" * 5000 + b"}", 400, "number"),
+        (b'{"message": "x", "message": "y"}', 400, "message"),
+        (b'{"message": ' + b"[" * 100 + b"]" * 100 + b"}", 400, "64"),
+        (b"[" * 500_000, 400, "64"),
+        (b'{"message": "x", "more": 1}', 422, "more"),
+        (b'{"message": 1}', 422, "message"),
+        (b'{"message": ""}', 422, "message"),
+        (b"{}", 422, "message"),
+        (b"[]", 422, "the body"),
+        (b'"x"', 422, "the body"),
+        (b'{"message": "x", "thread_id": "../../etc"}', 422, "thread_id"),
+        (b'{"message": "x", "thread_id": "a..b"}', 422, "thread id"),
+        (b'{"message": "x", "on_busy": "maybe"}', 422, "on_busy"),
+        (b'{"message": "' + b"x" * 10_001 + b'"}', 413, "10001"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_named(server: Server, body: bytes, status: int, place: str) -> None:
+    """The place is named, and nothing is asked of a model."""
+    found, text = post(server, body)
+    assert found == status, text
+    assert place in text
+
+
+def test_a_deep_body_is_no_trouble(server: Server) -> None:
+    """64 levels pass the parser; brackets in text do not count."""
+    metadata = b'{"a":' * 60 + b"1" + b"}" * 60
+    body = b'{"input": "' + b"[{" * 100 + b'", "session_metadata": ' + metadata + b"}"
+    assert post(server, body, path="/chat/stream")[0] == 200
+
+
+def test_large_bodies_are_refused_in_flat_memory(each_parser: Server) -> None:
+    """Declared, or in pieces: 413 after a mebibyte; what more comes is not kept."""
+    fields = HEAD + f"Authorization: Bearer {each_parser.token}\r\n".encode()
+    fields += b"Content-Type: application/json\r\n"
+    declared = b"POST /chat HTTP/1.1\r\n" + fields + b"Content-Length: 100000000\r\n\r\n"
+    before = memory_of(each_parser)
+    with each_parser.connect() as connection:
+        connection.sendall(declared)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+    with each_parser.connect() as connection:
+        connection.sendall(b"POST /chat HTTP/1.1\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n")
+        piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        try:
+            for _ in range(1600):
+                connection.sendall(piece)
+        except OSError:
+            pass  # it had enough
+        assert read_all(connection).startswith((b"HTTP/1.1 413 ", b""))
+    assert memory_of(each_parser) - before < 32 * 1024
+
+
+def memory_of(server: Server) -> int:
+    """Return the resident memory of the server in KiB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"GET /info HT",
+        b"GET /info HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer " + TOKENS["alice"].encode() + b"\r\nContent-Length: 20\r\n\r\n{",
+    ],
+)
+def test_slow_requests_are_not_waited_for(impatient: Server, start: bytes) -> None:
+    """A head or a body that trickles in closes the connection at its deadline, however often a byte comes."""
+    with impatient.connect() as connection:
+        connection.sendall(start)
+        connection.settimeout(0.1)
+        began, found = time.monotonic(), b""
+        while time.monotonic() < began + 30:
+            try:
+                if not (piece := connection.recv(65536)):
+                    break
+                found += piece
+            except TimeoutError:
+                try:
+                    connection.sendall(b"x" if start else b"")
+                except OSError:
+                    break
+            except ConnectionResetError:
+                break
+        else:
+            pytest.fail("it waits")
+    assert found.startswith(b"HTTP/1.1 408 ") if b"POST" in start else found == b""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_large_heads_are_refused(each_parser: Server, whole: bool) -> None:
+    """431 from 16 KiB on, whether the head ends or not."""
+    head = b"GET /info HTTP/1.1\r\nHost: localhost\r\n" + b"X-More: " + b"x" * 17_000
+    assert each_parser.raw(head + (b"\r\n\r\n" if whole else b"")).startswith(b"HTTP/1.1 431 ")
+    many = b"GET /info HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 6_000
+    assert each_parser.raw(many).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"HELO x\r\n\r\n"])
+def test_what_is_no_http_is_told_so(each_parser: Server, junk: bytes) -> None:
+    """400 as a problem, and the connection is closed."""
+    answer = each_parser.raw(junk)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"urn:chatcli:invalid-request" in answer
+
+
+def test_requests_follow_each_other_on_a_connection(each_parser: Server) -> None:
+    """Kept alive, one by one or pipelined, each gets its answer, also after a refused body."""
+    one = f"GET /info HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {each_parser.token}\r\n".encode()
+    last = one + b"Connection: close\r\n\r\n"
+    assert each_parser.raw((one + b"\r\n") * 3 + last).count(b"HTTP/1.1 200 ") == 4
+    refused = b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n" + b"x" * 40_000
+    answer = each_parser.raw(refused + last)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_forwarded_addresses_are_not_believed(tmp_path: Path) -> None:
+    """Whoever claims to be many is still one; behind a trusted proxy each is counted for itself."""
+
+    def ask(server: Server, address: str) -> int:
+        with server.client(None) as client:
+            return client.get("/threads", headers={"X-Forwarded-For": address}).status_code
+
+    memory = ("--store", "memory://", "-m", "offline")
+    with serving(tmp_path, *memory, CHATCLI_API_TOKENS_FILE="", CHATCLI_CLIENT_RATE="3/day") as server:
+        assert [ask(server, f"10.0.0.{n}") for n in range(5)] == [200, 200, 200, 429, 429]
+    (tmp_path / "serve.log").unlink()
+    with serving(
+        tmp_path,
+        *memory,
+        "--trusted-proxy",
+        "127.0.0.1",
+        CHATCLI_API_TOKENS_FILE="",
+        CHATCLI_CLIENT_RATE="3/day",
+    ) as server:
+        assert [ask(server, f"10.0.0.{n}") for n in range(5)] == [200] * 5
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "chat.example.com"])
+def test_nobody_is_served_in_public_without_a_token(tmp_path: Path, host: str) -> None:
+    """The server refuses to start, and says what to do."""
+    done = Chatcli.at(tmp_path)("serve", "--host", host, "-m", "offline")
+    assert done.returncode == 78
+    assert b"CHATCLI_API_TOKEN" in done.stderr
+
+
+def test_wrong_settings_refuse_to_start(tmp_path: Path) -> None:
+    """No model, a store that can't be shared, a port that is taken: 78 and a hint, no traceback."""
+    program = Chatcli.at(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words, said in (
+            (["--port", "0"], b"OPENAI_API_KEY"),
+            (["--port", port, "-m", "offline"], b"can't listen"),
+            (["--workers", "2", "--store", "memory://", "-m", "offline"], b"share"),
+        ):
+            done = program("serve", *words)
+            assert done.returncode == 78, done.stderr
+            assert said in done.stderr
+            assert b"Traceback" not in done.stderr
+
+
+def test_a_provider_that_is_away_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
+    """It is warned of; it may come back."""
+    provider = FakeProvider(9)
+    with serving(tmp_path, provider=provider) as server:
+        assert any(
+            "openai" in record["event"] and record["level"] == "warning" for record in server.records()
+        )
+        assert server.call("GET", "/readyz", owner=None).status_code == 200

@@ -1,0 +1,112 @@
+"""A retry with the same key never asks the model twice for the same answer."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fake_provider import FakeProvider
+from tests.server.peer import Server, serving
+
+
+@pytest.mark.parametrize("thread", [None, "idem"])
+def test_the_retry_of_a_finished_turn_is_its_answer(
+    server: Server, fake_provider: FakeProvider, thread: str | None
+) -> None:
+    """On both doors, whichever came first, with a thread or without; one request reaches the provider."""
+    key = {"Idempotency-Key": f"retry-{thread}"}
+    where = {} if thread is None else {"thread_id": thread}
+    lines = server.lines("hello", headers=key, **where)
+    again = server.lines("hello", headers=key, **where)
+    assert again[0]["thread_id"] == lines[0]["thread_id"]
+    assert again[0]["metadata"]["turn_id"] == lines[0]["metadata"]["turn_id"]
+    assert "".join(line.get("content", "") for line in again) == "".join(
+        line.get("content", "") for line in lines
+    )
+    assert again[-1]["metadata"]["replayed"] is True
+    whole = server.call("POST", "/chat", json={"message": "hello", **where}, headers=key)
+    assert whole.json()["turn_id"] == lines[0]["metadata"]["turn_id"]
+    assert len(fake_provider.requests()) == 1
+    assert len(server.history(lines[0]["thread_id"])) == 1
+
+
+def test_the_retry_of_a_running_turn_joins_it(server: Server, fake_provider: FakeProvider) -> None:
+    """Both clients get the whole stream; a hung-up first one does not end it for the second."""
+    key = {"Idempotency-Key": "join"}
+    body = {"input": "x", "model": "openai:slow-3"}
+    with server.open_stream(body, headers=key) as first:
+        fake_provider.release()
+        turn_id = next(first.documents())["metadata"]["turn_id"]
+        with server.open_stream(body, headers=key) as second:
+            lines = second.documents()
+            assert next(lines)["metadata"]["turn_id"] == turn_id
+            first.hang_up()
+            fake_provider.release(2)
+            rest = list(lines)
+    assert [line.get("content") for line in rest[:-1]] == ["w0 ", "w1 ", "w2 "]
+    assert rest[-1]["metadata"]["state"] == "complete"
+    assert len(fake_provider.requests()) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(server: Server, fake_provider: FakeProvider) -> None:
+    """422, and nothing is asked or stored; on another thread, too."""
+    key = {"Idempotency-Key": "other-body"}
+    server.lines("one", thread_id="other-1", headers=key)
+    for body in ({"input": "two", "thread_id": "other-1"}, {"input": "one", "thread_id": "other-2"}):
+        answer = server.call("POST", "/chat/stream", json=body, headers=key)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:chatcli:invalid-request")
+    assert len(fake_provider.requests()) == 1
+
+
+def test_the_same_key_of_another_owner_is_another_key(server: Server) -> None:
+    """Keys are private."""
+    key = {"Idempotency-Key": "mine"}
+    mine = server.call("POST", "/chat", json={"message": "one"}, headers=key)
+    other = server.call("POST", "/chat", json={"message": "two"}, headers=key, owner="bob")
+    assert mine.status_code == other.status_code == 200
+    assert mine.json()["thread_id"] != other.json()["thread_id"]
+
+
+def test_a_refused_request_does_not_use_up_its_key(server: Server) -> None:
+    """What never began can be put right and sent again with the same key."""
+    key = {"Idempotency-Key": "mended"}
+    wrong = server.call("POST", "/chat", json={"message": "x" * 10_001}, headers=key)
+    assert wrong.status_code == 413
+    assert server.call("POST", "/chat", json={"message": "x"}, headers=key).status_code == 200
+
+
+def test_an_interrupted_turn_is_asked_again(server: Server, fake_provider: FakeProvider) -> None:
+    """Half an answer is no answer: the retry asks the model, and both turns are in the history."""
+    key = {"Idempotency-Key": "interrupted"}
+    body = {"input": "x", "thread_id": "interrupted", "model": "openai:slow-2"}
+    with server.open_stream(body, headers=key) as stream:
+        fake_provider.release()
+        lines = stream.documents()
+        next(lines)
+        next(lines)
+    fake_provider.release(4)
+    answer = server.call("POST", "/chat/stream", json=body, headers=key)
+    assert '"state": "complete"' in answer.text
+    assert [entry["state"] for entry in server.history("interrupted")] == ["interrupted", "complete"]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256])
+def test_odd_keys_are_refused(server: Server, key: str) -> None:
+    """A key is one word."""
+    answer = server.call("POST", "/chat", json={"message": "x"}, headers={"Idempotency-Key": key.encode()})
+    assert answer.status_code == 400
+
+
+def test_keys_outlive_the_server(tmp_path: Path, fake_provider: FakeProvider) -> None:
+    """They are in the store: a new process replays, and refuses another body."""
+    key = {"Idempotency-Key": "durable"}
+    with serving(tmp_path, provider=fake_provider) as server:
+        turn_id = server.lines("hello", headers=key)[0]["metadata"]["turn_id"]
+        assert server.stop() == 0
+    (tmp_path / "serve.log").unlink()
+    with serving(tmp_path, provider=fake_provider) as server:
+        again = server.lines("hello", headers=key)
+        assert again[0]["metadata"]["turn_id"] == turn_id
+        assert again[-1]["metadata"]["replayed"] is True
+        refused = server.call("POST", "/chat", json={"message": "other"}, headers=key)
+        assert refused.status_code == 422
+    assert len(fake_provider.requests()) == 2  # one chat; one listing of models a start
