@@ -12,6 +12,7 @@ from tests.program import Chatcli
 
 if TYPE_CHECKING:
     from tests.stores.postgres import Server
+    from tests.stores.s3 import Server as S3Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +55,15 @@ def fake_provider(fake_provider_process: FakeProvider) -> FakeProvider:
 def postgres_server() -> "Iterator[Server]":
     """One PostgreSQL server for all tests of a run, started by the first that wants it."""
     from tests.stores.postgres import running
+
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> "Iterator[S3Server]":
+    """One S3 server for all tests of a run, started by the first that wants it."""
+    from tests.stores.s3 import running
 
     with running() as server:
         yield server

@@ -155,6 +155,11 @@ class Person:
         """Paste as terminals do to programs that asked to be told."""
         self.type(f"\x1b[200~{text}\x1b[201~")
 
+    def look(self) -> None:
+        """Take in what is there to be read."""
+        while self._read(0):
+            pass
+
     def send(self, text: str) -> None:
         """Type a line when the prompt is there, and press Enter."""
         self.wait_for_prompt()

@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, str] = {
     "cleanup": "chatcli.cli.cleanup:cleanup",
     "export": "chatcli.cli.transfer:export",
     "import": "chatcli.cli.transfer:import_",
+    "copy": "chatcli.cli.copy:copy",
+    "rekey": "chatcli.cli.rekey:rekey",
     "serve": "chatcli.cli.serve:serve",
     "info": "chatcli.cli.info:info",
 }

@@ -98,7 +98,6 @@ def chat(
     At a terminal, with no prompt, a session begins: /help there shows what it can do.
     """
     from chatcli.cli import prompt, rewind, runtime
-    from chatcli.cli.answer import check_stdout
     from chatcli.providers.base import ModelOptions
     from chatcli.service.requests import TurnRequest
 
@@ -115,12 +114,16 @@ def chat(
         saved=not no_save,
         idempotency_key=idempotency_key,
     )
-    check_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
     if undo is not None and not given:
+        output.require_stdout()
+        settings = runtime.load(store=store, env_file=env_file)
         changed, fork = runtime.run(lambda service: rewind.undo(service, thread or "@last", undo), settings)
         rewind.show(changed, fork, undo, as_json=json, quiet=quiet)
         return
+    from chatcli.cli.answer import check_stdout
+
+    check_stdout()
+    settings = runtime.load(store=store, env_file=env_file)
     limit = settings.max_input_length or MAX_INPUT_LENGTH
     if not (given or retry or json or no_stdin or idempotency_key) and output.can_talk():
         from chatcli.cli import logs, session

@@ -94,10 +94,13 @@ def _model(settings: "Settings") -> dict[str, Any]:
 
 async def _check(service: "ChatService") -> tuple[dict[str, Any], ChatcliError | None]:
     """Return what the check found, and the first error."""
+    from chatcli.service.rekeying import key_ids
+
     found: dict[str, Any] = {}
     failures: list[ChatcliError] = []
     try:
-        found["store"] = {"ok": True, "warnings": list(await service.check_store())}
+        warnings = list(await service.check_store())
+        found["store"] = {"ok": True, "warnings": warnings, "keys": list(key_ids(service.store))}
     except ChatcliError as error:
         failures.append(error)
         found["store"] = {"ok": False, "error": error.to_json()}
@@ -133,6 +136,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
 def _check_lines(check: dict[str, Any]) -> Iterator[str]:
     store, model = check["store"], check["model"]
     yield f"check   store: {'works' if store['ok'] else _problem(store['error'])}"
+    if keys := store.get("keys"):
+        read = f"; {', '.join(keys[1:])} still opens what it encrypted" if keys[1:] else ""
+        yield f"        encrypted with the key {keys[0]}{read}"
     for warning in store.get("warnings", ()):
         yield f"        warning: {warning}"
     if model["ok"]:

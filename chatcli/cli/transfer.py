@@ -109,10 +109,12 @@ async def _export(
         ids = list(dict.fromkeys(found))
     sheet = Export()
     with _writing(target) as write:
-        write.text(sheet.header())
+        # Nothing is written before the store has answered: it may be unreadable.
+        head = sheet.header()
         async for thread, turns in service.export(ids):
-            write.text(sheet.line(thread, turns))
-        write.text(sheet.trailer())
+            write.text(head + sheet.line(thread, turns))
+            head = ""
+        write.text(head + sheet.trailer())
     return sheet.threads, sheet.turns
 
 

@@ -30,6 +30,13 @@ def parse_text(text: str) -> str:
     return text
 
 
+def parse_keys(text: str) -> str:
+    """Return text that may hold several keys, on a line each or separated by commas."""
+    for line in text.splitlines():
+        parse_text(line.strip() or " ")
+    return text
+
+
 def parse_token(text: str) -> str:
     """Return a key or token that fits into an HTTP header."""
     if re.fullmatch("[!-~]+", text) is None:

@@ -87,7 +87,12 @@ _TABLE = (
     Variable("CHATCLI_API_TOKENS_FILE", "api_tokens_file", values.parse_path, "the path of a file"),
     Variable("CHATCLI_REDIS_URL", "redis_url", values.parse_redis_url, "redis://…, rediss://… or unix://…"),
     Variable(
-        "CHATCLI_ENCRYPTION_KEY", "encryption_key", values.parse_text, _TEXT, secret=True, has_file=True
+        "CHATCLI_ENCRYPTION_KEY",
+        "encryption_key",
+        values.parse_keys,
+        "keys, separated by commas or line ends",
+        secret=True,
+        has_file=True,
     ),
     Variable(
         "CHATCLI_RETENTION",

@@ -145,6 +145,8 @@ class _Clock:
             # Not when it came: a reader who takes his time is not the provider's silence.
             self._restart = False
             self._limit = self._loop.time() + self._timeouts.idle
+            if self._timer is not None and self._timer.when() > self._limit:
+                self.stop()
         if self._timer is None:
             self._set_timer()
         task = self._waiting = self._current_task()
@@ -168,6 +170,7 @@ class _Clock:
         """Measure nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _set_timer(self) -> None:
         self._timer = self._loop.call_at(min(self._limit, self._deadline), self._ring)

@@ -13,6 +13,7 @@ from chatcli.server.traces import Traces
 from chatcli.server.turns import Turns
 from chatcli.service import ChatService
 from chatcli.stores import open_store
+from chatcli.stores.encrypted import protect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,8 @@ class Api:
         self.turns = Turns(self.metrics)
         self.traces = Traces(settings)
         self.turns.trace = self.traces.around_turn
-        store = time_store(open_store(settings.store, threaded=True), self.metrics)
+        store = open_store(settings.store, threaded=True, settings=settings)
+        store = time_store(protect(store, settings.encryption_key), self.metrics)
         self._root = ChatService(store, settings)
         self._services = {LOCAL_OWNER: self._root}
 

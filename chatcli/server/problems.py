@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from starlette.responses import Response
 
-from chatcli.errors import ChatcliError, InvalidRequest
+from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -76,8 +76,9 @@ def problem(error: ChatcliError, request_id: str) -> dict[str, object]:
 def problem_response(error: ChatcliError, request_id: str, **extensions: object) -> Response:
     """Return the response for an error; `extensions` are more members of the document."""
     headers: dict[str, str] = {}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    retry_after = 1.0 if isinstance(error, ThreadBusy) and error.retry_after is None else error.retry_after
+    if retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     if error.http_status == 401:  # noqa: PLR2004 - it is the status that wants the header
         headers["www-authenticate"] = 'Bearer realm="chatcli"'
     if isinstance(error, MethodNotAllowed):

@@ -119,27 +119,25 @@ class EventStream:
             exchange.status = exchange.status or GONE
 
     async def _deliver(self, send: Send) -> None:
-        events = await self._first_events()
+        events = [] if self._hold is None else await self._first_events(self._hold)
         headers = [
             (b"content-type", f"{self._form.media_type}; charset=utf-8".encode()),
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        while events:
+        while events or (events := await self._next_events(send)):
             await self._send(send, self._form.write(events), more=True)
-            events = await self._next_events(send)
+            events = []
         await self._send(send, b"", more=False)
 
-    async def _first_events(self) -> "list[Numbered]":
+    async def _first_events(self, hold: float) -> "list[Numbered]":
         """Return the events up to the first token, or what there is after a while."""
         reader = self._reader
         events = await reader.take()
-        if self._hold is None:
-            return events
         if len(events) == 1 and reader.after == 1:
             try:
-                async with asyncio.timeout(self._hold):
+                async with asyncio.timeout(hold):
                     events += await reader.take()
             except TimeoutError:
                 return events

@@ -212,9 +212,12 @@ class ChatService(ThreadService):
 
 
 def open_service(settings: "Settings", *, threaded: bool = False) -> ChatService:
-    """Return the service over the store of `settings`.
+    """Return the service over the store of `settings`, encrypted where a key is set.
 
     With `threaded` the store works on a thread of its own; without it, its coroutines never
     suspend where the store allows that.
     """
-    return ChatService(open_store(settings.store, threaded=threaded), settings)
+    from chatcli.stores.encrypted import protect
+
+    store = open_store(settings.store, threaded=threaded, settings=settings)
+    return ChatService(protect(store, settings.encryption_key), settings)

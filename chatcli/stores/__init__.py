@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING
 from chatcli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from chatcli.config import Settings
     from chatcli.stores.base import ThreadStore
 
 _FORMS = (
-    "use sqlite:///PATH (an absolute PATH makes it sqlite:////…), postgresql://USER@HOST/DATABASE or memory://"
+    "use sqlite:///PATH (an absolute PATH makes it sqlite:////…), postgresql://USER@HOST/DATABASE,"
+    " s3://BUCKET/PREFIX or memory://"
 )
 
 
-def open_store(url: str, *, threaded: bool = False) -> "ThreadStore":
+def open_store(url: str, *, threaded: bool = False, settings: "Settings | None" = None) -> "ThreadStore":
     """Return the store behind `url`; nothing is read or written before its first call.
 
     With `threaded` the store works on a thread of its own and never blocks an event loop. Without
-    it the calls block, and their coroutines never suspend: they need no event loop.
+    it the calls block, and their coroutines never suspend: they need no event loop. A store on a
+    network waits in the event loop either way. `settings` may hold what its URL does not, such as
+    credentials.
 
     Raises:
         ConfigError: the URL names no store of this version. The message never holds the URL
@@ -38,9 +42,9 @@ def open_store(url: str, *, threaded: bool = False) -> "ThreadStore":
         case "postgresql" | "postgres":
             return _open_postgres(url)
         case "s3":
-            raise ConfigError(
-                f"this version has no {scheme.lower()} store: it has sqlite, postgresql and memory", hint=_FORMS
-            )
+            from chatcli.stores.s3 import S3Store, location_of
+
+            return S3Store(location_of(url), settings=settings)
         case _:
             raise ConfigError(f"there is no store for {scheme[:20]!r} URLs", hint=_FORMS)
 

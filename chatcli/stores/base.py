@@ -237,7 +237,7 @@ class ThreadStore(ABC):
 
     @abstractmethod
     async def put_checkpoint(self, row: CheckpointRow, *, keep: Keep = "all") -> None:
-        """Write a checkpoint; with `keep` ``latest`` the older ones of its namespace go."""
+        """Write a checkpoint; with `keep` ``latest`` it is the only one of its namespace afterwards."""
 
     @abstractmethod
     async def get_checkpoint(self, key: CheckpointKey) -> CheckpointRow | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from tests.cli.seed import keep
+from chatcli.models import utc_now
+from tests.cli.seed import insert
 from tests.program import Chatcli
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowne
 def chatcli(tmp_path: Path) -> Chatcli:
     """The program, with a thread for each command and something to import."""
     program = Chatcli.at(tmp_path)
-    for name in NAMED:
-        keep(program, f"{name}-thread")
+    insert(program, *((f"{name}-thread", utc_now()) for name in NAMED))
     elsewhere = f"sqlite:///{tmp_path}/other.db"
     program("chat", "-m", "offline", "-t", "imported", "hello", "--store", elsewhere)
     assert program("export", "--store", elsewhere, "-o", "threads.jsonl").returncode == 0
@@ -200,8 +200,9 @@ def test_a_broken_store(chatcli: Chatcli, *, json_wanted: bool) -> None:
 def test_an_empty_store(tmp_path: Path, *, json_wanted: bool) -> None:
     """Where there are no threads yet, lists and cleaning up have nothing to do."""
     program = Chatcli.at(tmp_path)
-    commands = {name: words for name, words in OTHERS.items() if name != "import"}
-    check_successes(run_all(program, commands, json_wanted=json_wanted), json_wanted=json_wanted)
+    for name in OTHERS.keys() - {"import"}:
+        runs = run_all(program, {name: OTHERS[name]}, json_wanted=json_wanted)
+        check_successes(runs, json_wanted=json_wanted)
     runs = run_all(program, NAMED, json_wanted=json_wanted, thread="nosuch")
     check_failures(runs, 66, "thread-not-found", json_wanted=json_wanted)
     runs = run_all(program, NAMED, json_wanted=json_wanted, thread="@last")

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from chatcli.models import TurnState
 from tests.acceptance.conftest import Document
+from tests.cli.seed import keep
 from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 
@@ -33,8 +35,7 @@ def fork_of(stderr: bytes) -> str:
 @pytest.fixture
 def talked(online: Chatcli) -> Chatcli:
     """The program, with a thread of three turns."""
-    for words in ("one", "two", "three"):
-        assert online("chat", "-m", "openai:echo", "-t", "tea", words).returncode == 0
+    keep(online, "tea", [(word, word, TurnState.COMPLETE) for word in ("one", "two", "three")], title="one")
     return online
 
 
@@ -42,10 +43,10 @@ def test_retry_asks_again(
     talked: Chatcli, fake_provider: FakeProvider, history: Callable[[str], Document]
 ) -> None:
     """The last prompt is asked again with the same context; the old answer is in a fork."""
-    before = fake_provider.requests()[-1]["body"]["messages"]
     done = talked("chat", "-t", "tea", "--retry", "-m", "openai:tokens-2")
     assert (done.returncode, done.stdout) == (0, b"w0 w1 ")
-    assert fake_provider.requests()[-1]["body"]["messages"] == before
+    sent = [message["content"] for message in fake_provider.requests()[-1]["body"]["messages"]]
+    assert sent[1:] == ["one", "one", "two", "two", "three"]
     thread = history("tea")
     assert (asked(thread), answers(thread)) == (["one", "two", "three"], ["one", "two", "w0 w1 "])
     fork = history(fork_of(done.stderr))

@@ -54,6 +54,7 @@ class Shell:
                 "",
                 self.seen,
             )
+            plain = re.sub(r"\r(?!\n)", "", plain)
             if re.search(pattern, plain):
                 return plain
             ready, _, _ = select.select([self._descriptor], [], [], max(0, deadline - time.monotonic()))
@@ -79,10 +80,8 @@ def started(name: str, chatcli: Chatcli) -> Iterator[Shell]:
 
         fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         shell = Shell(descriptor)
-        shell.type(setup)
-        shell.wait_for(f"{PROMPT}$")
-        shell.type("echo set-up\n")
-        shell.wait_for(f"\nset-up\r?\n(.|\n)*{PROMPT}")
+        shell.type(f"{setup.strip()}; echo set-'up'\n")
+        shell.wait_for(rf"\nset-up\r?\n(.|\n)*{PROMPT}")
         yield shell
     finally:
         os.kill(child, signal.SIGKILL)

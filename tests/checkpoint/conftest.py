@@ -10,20 +10,22 @@ from chatcli.stores import open_store
 from chatcli.stores.base import ThreadStore
 from tests.checkpoint.factories import StoreFactory
 
+SERVERS = {"postgres", "s3"}
 
-@pytest.fixture(params=["memory", "sqlite-inline", "sqlite-threaded", "postgres"])
+
+@pytest.fixture(params=["memory", "sqlite-inline", "sqlite-threaded", "postgres", "s3"])
 def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     """A maker of empty stores, once for each kind."""
     kind, _, runner = request.param.partition("-")
     numbers = itertools.count()
 
     def make() -> ThreadStore:
-        if kind == "postgres":
-            return open_store(request.getfixturevalue("postgres_server").url())
+        if kind in SERVERS:
+            return open_store(request.getfixturevalue(f"{kind}_server").url())
         url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/{next(numbers)}.db"
         return open_store(url, threaded=runner == "threaded")
 
-    waits = kind == "postgres" or runner == "threaded"
+    waits = kind in SERVERS or runner == "threaded"
     return StoreFactory(request.param, make, waits=waits, folder=tmp_path)
 
 

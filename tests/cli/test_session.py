@@ -1,7 +1,6 @@
 """The interactive session, by somebody at a real terminal, against a provider over real HTTP."""
 
 import base64
-import os
 import signal
 import sqlite3
 import stat
@@ -12,7 +11,9 @@ from typing import Any
 import pytest
 
 from chatcli.cli.session.table import COMMANDS, nearest, prompt_of, split_command
+from chatcli.models import TurnState
 from tests.cli.answers import long_answer
+from tests.cli.seed import keep
 from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 from tests.screen import Person
@@ -243,7 +244,7 @@ def test_every_command_has_help(chatcli: Chatcli) -> None:
 
 def test_completion(chatcli: Chatcli) -> None:
     """Tab completes commands, threads by their titles, models and files."""
-    chatcli("chat", "-t", "blue-thread", "all about blue")
+    keep(chatcli, "blue-thread", [("hi", "ho", TurnState.COMPLETE)], title="all about blue")
     (chatcli.home / "notes.txt").write_text("x")
     with Person(chatcli, "chat") as person:
         person.wait_for_prompt()
@@ -334,7 +335,7 @@ def test_clear_archive_delete(chatcli: Chatcli, history: History) -> None:
         person.send("hello")
         person.wait_for("12 tokens")
         person.send("/clear")
-        person.wait_for("Remove all 1 turns of this thread for good? [y/N]")
+        person.wait_for("Remove 1 turn of this thread for good? [y/N]")
         person.type("y\r")
         person.wait_for("cleared")
         assert history("short")["turns"] == []
@@ -343,7 +344,7 @@ def test_clear_archive_delete(chatcli: Chatcli, history: History) -> None:
         person.send("hello")
         person.wait_for("12 tokens")
         person.send("/delete")
-        person.wait_for("Delete “hello” and its 1 turns for good? [y/N]")
+        person.wait_for("Delete “hello” with 1 turn for good? [y/N]")
         person.type(CTRL_C)
         person.send("/delete")
         person.wait_for(lambda: person.text.count("for good? [y/N]") == 3)
@@ -355,8 +356,7 @@ def test_clear_archive_delete(chatcli: Chatcli, history: History) -> None:
 
 def test_resuming_shows_where_it_was_left(chatcli: Chatcli) -> None:
     """The last turns of a thread are shown as they looked, and how many there are before."""
-    for number in range(5):
-        chatcli("chat", "-t", "long", f"question {number}")
+    keep(chatcli, "long", [(f"question {n}", f"answer **{n}**", TurnState.COMPLETE) for n in range(5)])
     with Person(chatcli, "chat", "-t", "long") as person:
         person.wait_for_prompt()
         assert "question 1" not in person.text.partition("\n")[2]
@@ -364,7 +364,8 @@ def test_resuming_shows_where_it_was_left(chatcli: Chatcli) -> None:
             assert f"> question {number}" in person.lines
         assert "2 earlier turns: /history" in person.text
         assert person.status is not None
-        assert person.status.endswith("60 tokens · context 10/20")
+        assert person.status.endswith("context 10/20")
+        assert "answer 4" in person.lines
 
 
 def test_turns_from_elsewhere_are_shown(chatcli: Chatcli) -> None:
@@ -527,3 +528,11 @@ def test_retry_undo_and_edit_lose_nothing(chatcli: Chatcli, history: History) ->
         assert prompts(history("tree")) == ["three and a half"]
     done = chatcli("history", "--json")
     assert len(done.stdout.splitlines()) == 4
+
+
+def test_only_the_session_knows_of_line_editing() -> None:
+    """prompt_toolkit is imported by nothing outside the session: the other commands don't pay for it."""
+    source = Path(__file__).parents[2] / "chatcli"
+    importing = {path for path in source.rglob("*.py") if "prompt_toolkit" in path.read_text()}
+    assert importing
+    assert all(path.is_relative_to(source / "cli" / "session") for path in importing)

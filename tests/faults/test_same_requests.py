@@ -65,6 +65,24 @@ async def test_the_same_requests(
         assert wire == langchain
 
 
+async def test_no_header_of_ones_own_says_how_a_message_is_sent(
+    fake_provider: FakeProvider, tmp_path: Path
+) -> None:
+    """Length and coding are the client's business: a wrong one would cut the request."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[providers.mine]\nbase_url = "{fake_provider.url}"\n'
+        '[providers.mine.headers]\nContent-Length = "1"\nTransfer-Encoding = "chunked"\nConnection = "x"\n'
+    )
+    settings = load_settings({"CHATCLI_CONFIG": str(config)}, environ={"HOME": str(tmp_path)})
+    provider = open_provider(settings, ModelSpec("mine", "m"))
+    assert [delta async for delta in provider.stream(MESSAGES, ModelOptions())]
+    await provider.aclose()
+    (request,) = fake_provider.requests()
+    assert request["headers"]["connection"] == "keep-alive"
+    assert "transfer-encoding" not in request["headers"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_the_limit(name: str, tmp_path: Path) -> None:
     """OpenAI at its own address knows `max_tokens` by its new name; nobody else has to."""

@@ -60,11 +60,11 @@ def impatient_process(
         "--receive-timeout",
         "1",
         "--stall-timeout",
-        "1",
+        "0.5",
         provider=fake_provider_process,
         CHATCLI_TIMEOUT_FIRST_TOKEN="0.5",
-        CHATCLI_TIMEOUT_IDLE="0.5",
-        CHATCLI_TIMEOUT_TOTAL="5",
+        CHATCLI_TIMEOUT_IDLE="1.5",
+        CHATCLI_TIMEOUT_TOTAL="30",
     ) as server:
         yield server
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-canary-0123456789abcdef"
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob", "local": "token-of-the-shell"}
-WAIT = 60.0
+WAIT = 20.0
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -212,13 +212,14 @@ def eventually(look: Callable[[], T | None], *, seconds: float = WAIT) -> T:
 
 def program(home: Path, provider: FakeProvider | None, **variables: str) -> Chatcli:
     """Return the program with tokens, a provider, and limits that nobody meets."""
+    home.mkdir(exist_ok=True)
     tokens = home / "tokens"
     tokens.write_text("".join(f"{name}:{token}\n" for name, token in TOKENS.items()))
     settings = {
         "CHATCLI_API_TOKENS_FILE": str(tokens),
         "CHATCLI_CLIENT_RATE": "1000000/minute",
         "RATE_LIMIT_CALLS": "1000000",
-        "CHATCLI_STORE": "memory://",
+        "CHATCLI_MODEL": "openai:fake",
         **variables,
     }
     if provider is not None:

@@ -257,7 +257,7 @@ def memory_of(server: Server) -> int:
     "start",
     [
         b"",
-        b"GET /info HT",
+        b"GET /in",
         b"GET /info HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Authorization: Bearer " + TOKENS["alice"].encode() + b"\r\nContent-Length: 20\r\n\r\n{",

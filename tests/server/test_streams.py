@@ -64,14 +64,14 @@ def test_a_client_that_hangs_up_before_the_first_token_ends_the_turn(
     server: Server, fake_provider: FakeProvider
 ) -> None:
     """A model that is silent is not waited for by anybody."""
-    for path, field in (("/chat/stream", "input"), ("/chat", "message")):
+    for count, path, field in ((1, "/chat/stream", "input"), (2, "/chat", "message")):
         thread = f"silent-{field}"
         with server.connect() as connection:
             body = json.dumps({field: "x", "thread_id": thread, "model": "openai:silent"}).encode()
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.token}\r\n"
             more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall((head + more).encode() + body)
-            fake_provider.wait_for(lambda requests, n=thread: any("x" in str(r["body"]) for r in requests))
+            fake_provider.wait_for(lambda requests, count=count: len(requests) == count)
         fake_provider.wait_for(
             lambda requests: all(request["client_gone"] for request in requests), seconds=5
         )

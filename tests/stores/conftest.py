@@ -10,6 +10,7 @@ import pytest
 
 from chatcli.stores import open_store
 from chatcli.stores.base import ThreadStore
+from tests.stores.keys import KEY, protected
 from tests.stores.rival import Rival, rival_of
 
 OpenStore: TypeAlias = Callable[[], ThreadStore]
@@ -27,6 +28,13 @@ class Kind:
     server: str | None = None
     threaded: bool = True
     shared: bool = True
+    keys: tuple[str, ...] | None = None
+    """Keys of the store around the store; None for no such store, () for one without keys."""
+
+    def open(self, url: str) -> ThreadStore:
+        """Return a store object on the place at `url`."""
+        store = open_store(url, threaded=self.threaded)
+        return store if self.keys is None else protected(store, *self.keys)
 
 
 KINDS = {
@@ -34,14 +42,25 @@ KINDS = {
     "sqlite": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db"),
     "sqlite-inline": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db", threaded=False),
     "postgres": Kind(server="postgres_server"),
+    "s3": Kind(server="s3_server"),
+    "memory+encryption": Kind(lambda _: "memory://", shared=False, keys=(KEY,)),
+    "memory+no-key": Kind(lambda _: "memory://", shared=False, keys=()),
+    "sqlite+encryption": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db", keys=(KEY,)),
+    "postgres+encryption": Kind(server="postgres_server", keys=(KEY,)),
+    "s3+encryption": Kind(server="s3_server", keys=(KEY,)),
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on all stores, or on those that several processes can share if it needs that."""
+    """Run a test on all stores, or on those that several processes can share, or that have no other inside."""
     if "kind" in metafunc.fixturenames:
         shared = "url" in metafunc.fixturenames
-        names = [name for name, kind in KINDS.items() if kind.shared or not shared]
+        plain = "plain_store" in metafunc.fixturenames
+        names = [
+            name
+            for name, kind in KINDS.items()
+            if (kind.shared or not shared) and (kind.keys is None or not plain)
+        ]
         metafunc.parametrize("kind", names, indirect=True)
 
 
@@ -63,9 +82,15 @@ def place(kind: Kind, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def store(kind: Kind, place: str) -> AsyncIterator[ThreadStore]:
     """An empty store."""
-    store = open_store(place, threaded=kind.threaded)
+    store = kind.open(place)
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+def plain_store(store: ThreadStore) -> ThreadStore:
+    """An empty store that is not protected: tests put it into another one themselves."""
+    return store
 
 
 @pytest.fixture
@@ -80,7 +105,7 @@ async def open_again(kind: Kind, url: str) -> AsyncIterator[OpenStore]:
     opened: list[ThreadStore] = []
 
     def open_one() -> ThreadStore:
-        opened.append(open_store(url, threaded=kind.threaded))
+        opened.append(kind.open(url))
         return opened[-1]
 
     yield open_one
@@ -89,7 +114,7 @@ async def open_again(kind: Kind, url: str) -> AsyncIterator[OpenStore]:
 
 
 @pytest.fixture
-def open_rival(url: str) -> Iterator[OpenRival]:
+def open_rival(kind: Kind, url: str) -> Iterator[OpenRival]:
     """Runs one more process on the same place."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(rival_of(url))
+        yield lambda: stack.enter_context(rival_of(url, *(kind.keys or ())))

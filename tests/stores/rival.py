@@ -1,10 +1,11 @@
-"""Another process on the same store: ``python -m tests.stores.rival URL``.
+"""Another process on the same store: ``python -m tests.stores.rival URL [KEY]``.
 
 It reads one JSON command a line and answers each with a line: ``{"ok": …}`` or ``{"error": name}``.
 """
 
 import asyncio
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from chatcli.errors import ChatcliError, ThreadBusy
 from chatcli.models import LOCAL_OWNER
 from chatcli.stores import open_store
 from chatcli.stores.base import Lease
+from tests.stores.keys import protected
 from tests.stores.talk import answer, new_turn, say
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 class Rival:
     """The other process, seen from the test."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
         self.process = process
+        self.url = url
 
     def tell(self, do: str, **options: object) -> None:
         """Give a command without waiting for what comes of it."""
@@ -44,9 +47,17 @@ class Rival:
         return self.hear()
 
     def kill(self) -> None:
-        """Kill the process as no handler can prevent, and see it dead."""
+        """Kill the process as no handler can prevent, and see it dead, also as seen from a server."""
         self.process.kill()
         self.process.wait()
+        if self.url.startswith("postgresql:"):
+            from tests.stores.postgres import see_gone
+
+            see_gone(self.url)
+        elif self.url.startswith("s3:"):
+            from tests.stores.s3 import let_leases_end
+
+            let_leases_end(self.url)
 
     @staticmethod
     def _pipe(pipe: IO[str] | None) -> IO[str]:
@@ -55,10 +66,12 @@ class Rival:
 
 
 @contextmanager
-def rival_of(url: str) -> Iterator[Rival]:
-    """Run another process on the store at `url`."""
+def rival_of(url: str, *keys: str) -> Iterator[Rival]:
+    """Run another process on the store at `url`, encrypted where there are keys."""
+    if url.startswith("postgresql:"):
+        url += f"&application_name=rival-{secrets.token_hex(4)}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.stores.rival", url],
+        [sys.executable, "-m", "tests.stores.rival", url, *keys],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -66,7 +79,7 @@ def rival_of(url: str) -> Iterator[Rival]:
     )
     with process:
         try:
-            yield Rival(process)
+            yield Rival(process, url)
         finally:
             process.kill()
 
@@ -74,8 +87,8 @@ def rival_of(url: str) -> Iterator[Rival]:
 class Commands:
     """What the process can be told; each method is a command."""
 
-    def __init__(self, url: str) -> None:
-        self.store = open_store(url, threaded=True)
+    def __init__(self, url: str, *keys: str) -> None:
+        self.store = protected(open_store(url, threaded=True), *keys)
 
     async def begin(self, turn: str, thread: str = "tea", prompt: str = "?") -> int:
         """Begin a turn and leave it running."""
@@ -106,8 +119,8 @@ class Commands:
         await self.store.aclose()
 
 
-async def _serve(url: str) -> None:
-    commands = Commands(url)
+async def _serve(url: str, *keys: str) -> None:
+    commands = Commands(url, *keys)
     for line in sys.stdin:
         options = json.loads(line)
         try:
@@ -119,4 +132,4 @@ async def _serve(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -92,6 +92,19 @@ async def test_keep_latest(store: ThreadStore) -> None:
     assert written_again.writes == ()
 
 
+async def test_keep_latest_with_a_clock_set_back(store: ThreadStore) -> None:
+    """What was written last stays, though its id was made by a clock that had been set back."""
+    for number in ("5", "3"):
+        begun = await store.begin(new_turn())
+        checkpoint = row(key(number), {"a": number}, new=("a",))
+        await store.commit(held(begun), answer("80", turn_id=begun.turn.id), checkpoint)
+        assert await found(store) == [number]
+    newest = await store.get_checkpoint(key())
+    assert newest is not None
+    assert newest.key.checkpoint_id == "3"
+    assert set(newest.channels) == {("a", "3")}
+
+
 async def test_commit_writes_a_checkpoint(store: ThreadStore) -> None:
     """The checkpoint of a commit is there with the turn, and the one before it is gone."""
     for number in ("1", "2"):

@@ -20,8 +20,10 @@ def names_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://u:canary@h/d", "this version has no postgresql store: it has sqlite and memory"),
-        ("s3://bucket/canary", "this version has no s3 store: it has sqlite and memory"),
+        ("postgresql://u:canary@h:canary/d", "can't be understood"),
+        ("postgres://u:canary@h/d?schema=Canary", "has no usable name"),
+        ("postgresql://u@h/d?schema=pg_canary", "has no usable name"),
+        ("s3://bucket/canary", "this version has no s3 store"),
         ("mysql://u:canary@h/d", "no store for 'mysql'"),
         ("/tmp/canary", "not given as a URL"),
         ("sqlite://canary", "names no file"),

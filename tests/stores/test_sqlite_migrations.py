@@ -178,7 +178,8 @@ async def test_first_version(tmp_path: Path) -> None:
             )
         for index in (1, 2):
             other.execute(
-                "INSERT INTO turns (thread, idx, id, state, started_at, model) VALUES (1, ?, ?, 'complete', ?, ?)",
+                "INSERT INTO turns (thread, idx, id, state, started_at, model)"
+                " VALUES (1, ?, ?, 'complete', ?, ?)",
                 (index, f"t{index}", now, f"offline:{index}"),
             )
             for position, (role, text) in enumerate(

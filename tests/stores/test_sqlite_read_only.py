@@ -44,6 +44,8 @@ for time in ("first", "second"):
     turns = drive(store.turns(LOCAL_OWNER, "tea"))
     told["read"] = turns if isinstance(turns, str) else len(texts(turns))
     told["begin"] = drive(store.begin(new_turn()))
+    hits = drive(store.search(LOCAL_OWNER, "hot", limit=9))
+    told["search"] = hits if isinstance(hits, str) else [hit.turn_index for hit in hits]
     told["check"] = "can only be read" in str(drive(store.check()))
     told["delete"] = drive(store.delete(LOCAL_OWNER, "tea"))
 drive(store.aclose())
@@ -93,8 +95,10 @@ async def test_read_only(open_place: Path, state: str, folder_mode: int, file_mo
     """Where nothing can be written every turn can be read, and a turn is refused before it begins."""
     path = open_place / "data" / "chatcli.db"
     store = SqliteStore(str(path))
-    for _ in range(3):
+    for number in range(3):
         await say(store)
+        if number == 0:
+            await store.search(LOCAL_OWNER, "makes the index", limit=1)
     if state == "crashed":
         path = copy_without_index(path)
     if state == "closed":
@@ -103,7 +107,13 @@ async def test_read_only(open_place: Path, state: str, folder_mode: int, file_mo
 
     told = read_as_nobody(path, folder_mode=folder_mode, file_mode=file_mode)
 
-    assert told == {"read": 3, "begin": "not-saved", "check": True, "delete": "not-saved"}
+    assert told == {
+        "read": 3,
+        "search": [3],
+        "begin": "not-saved",
+        "check": True,
+        "delete": "not-saved",
+    }
     assert copies_left() <= copies
     await store.aclose()
 
@@ -127,4 +137,4 @@ async def test_unreadable(open_place: Path) -> None:
     await say(store)
     await store.aclose()
     told = read_as_nobody(path, folder_mode=0o755, file_mode=0o000)
-    assert told == dict.fromkeys(("read", "begin", "delete"), "store-unavailable") | {"check": False}
+    assert told == dict.fromkeys(("read", "search", "begin", "delete"), "store-unavailable") | {"check": False}

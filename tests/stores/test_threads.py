@@ -111,7 +111,7 @@ async def test_archive_twice_is_harmless(store: ThreadStore) -> None:
 
 
 async def test_clear_keeps_the_thread(store: ThreadStore) -> None:
-    """Clearing removes turns and checkpoints; title and language stay, and new turns count from 1."""
+    """Clearing removes turns and checkpoints; the settings stay, and new turns count from 1."""
     begun = await store.begin(new_turn(title="Tea time", language="Danish"))
     key = CheckpointKey(LOCAL_OWNER, "tea", "", "1")
     row = CheckpointRow(key, None, Blob("m", b"h"), "{}", {})
@@ -121,6 +121,7 @@ async def test_clear_keeps_the_thread(store: ThreadStore) -> None:
     thread = await store.clear(LOCAL_OWNER, "tea")
 
     assert (thread.title, thread.language, thread.turn_count) == ("Tea time", "Danish", 0)
+    assert (thread.model, (await store.thread(LOCAL_OWNER, "tea")).model) == ("offline:echo", "offline:echo")
     assert await store.turns(LOCAL_OWNER, "tea") == ()
     assert await store.get_checkpoint(key) is None
     assert (await say(store)).index == 1

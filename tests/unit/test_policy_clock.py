@@ -8,7 +8,7 @@ import pytest
 
 from chatcli.config import Timeouts
 from chatcli.errors import ProviderTimeout
-from chatcli.models import Message
+from chatcli.models import Message, Usage
 from chatcli.providers.base import Delta, ModelOptions
 from chatcli.providers.policy import ask
 
@@ -89,14 +89,32 @@ async def test_a_slow_reader_is_no_silence() -> None:
 async def test_silence_ends_the_call(before: list[Step], end: Step) -> None:
     """The stream is closed, and the task that waited is not left cancelled."""
     provider = SteppingProvider(*before, end)
+    timeouts = Timeouts(first_token=60 if before else 0.1, idle=0.1 if before else 60, total=60)
     with pytest.raises(ProviderTimeout) as caught:
-        await text_of(provider)
+        async with asyncio.timeout(10):
+            await text_of(provider, timeouts)
     assert caught.value.__context__ is None
     assert ("IDLE" if before else "FIRST_TOKEN") in str(caught.value.hint)
     assert provider.closed
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
+
+
+async def test_signs_of_life_are_no_tokens() -> None:
+    """Events without text do not put off the end."""
+
+    class Pinging(SteppingProvider):
+        async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+            async for delta in super().stream(messages, options):
+                yield delta
+            while True:
+                await soon()
+                yield Delta(usage=Usage(1, 1))
+
+    async with asyncio.timeout(10):
+        with pytest.raises(ProviderTimeout):
+            await text_of(Pinging(at_once))
 
 
 async def test_the_reader_may_be_cancelled_all_the_same() -> None:

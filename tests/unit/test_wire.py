@@ -211,7 +211,8 @@ def test_an_event_without_an_end(line: bytes) -> None:
     """An event has a limit, be it one line or many; events that end do not count."""
     reader = EventReader(limit=10_000)
     for _ in range(100):
-        reader.feed(b"data: " + b"x" * 1000 + b"\n\n: ping\n")
+        reader.feed(b"data: " + b"x" * 500)
+        assert reader.feed(b"x" * 500 + b"\n\n: ping\n")
     with pytest.raises(EventTooLong):
         any(reader.feed(line) for _ in range(100))
 

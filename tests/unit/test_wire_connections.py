@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -251,6 +253,22 @@ async def test_other_ways_to_send_an_answer(data: bytes) -> None:
     server = Server(partial(hang_up, data=data))
     async with running(server) as port, provider_at(f"http://127.0.0.1:{port}/v1") as provider:
         assert await answer_of(provider) == "hi"
+
+
+async def test_a_reset_is_not_the_end_of_a_body() -> None:
+    """A body that ends with its connection ends with an orderly one."""
+
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"\r\n" + event("hi"))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with running(Server(reset)) as port, provider_at(f"http://127.0.0.1:{port}/v1") as provider:
+        with pytest.raises(ProviderUnavailable):
+            await answer_of(provider)
 
 
 async def test_something_else_on_the_port() -> None:

@@ -32,9 +32,13 @@ class Opening:
 
 def run(settings: "Settings", opening: Opening) -> int:
     """Talk until the user has enough, and return the exit code."""
-    from chatcli.cli import runtime
+    from chatcli.cli import output, runtime
     from chatcli.cli.session.loop import Session
 
-    return runtime.run(
+    code = runtime.run(
         lambda service: Session(service, settings, opening).run(), settings, loop=True, threaded=True
     )
+    if code:
+        # The terminal may have gone: what could not be written is nobody's any more.
+        output.settle()
+    return code

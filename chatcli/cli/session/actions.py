@@ -146,7 +146,7 @@ async def add_file(session: "Session", argument: str) -> None:
     """/file."""
     files = session.talk.choices.files
     if not argument:
-        view.tell(f"forgot {len(files)} file{'s' * (len(files) != 1)}" if files else "no files are waiting")
+        view.tell(f"forgot {view.count_of(len(files), 'file')}" if files else "no files are waiting")
         files.clear()
         return
     path = _path(argument)
@@ -178,7 +178,7 @@ async def save(session: "Session", argument: str) -> None:
             write_private(path, text.encode(), os.O_TRUNC)
     except OSError as error:
         raise InvalidRequest(f"{name} can't be written: {error.strerror}") from None
-    view.tell(f"wrote {len(turns)} turn{'s' * (len(turns) != 1)} to {name}")
+    view.tell(f"wrote {view.count_of(len(turns), 'turn')} to {name}")
 
 
 async def copy(session: "Session", argument: str) -> None:
@@ -188,7 +188,7 @@ async def copy(session: "Session", argument: str) -> None:
         blocks = [match[2] for match in _CODE.finditer(text)]
         number = _number(argument, "/copy")
         if number > len(blocks):
-            raise InvalidRequest(f"the last answer has {len(blocks)} blocks of code, not {number}")
+            raise InvalidRequest(f"the last answer has {view.count_of(len(blocks), 'block')} of code")
         text = blocks[number - 1]
     if not text:
         raise InvalidRequest("there is no answer to copy")
@@ -201,7 +201,7 @@ async def copy(session: "Session", argument: str) -> None:
             "that is more than terminals copy, and no program for the clipboard was found",
             hint="install wl-copy, xclip or xsel, or use /save",
         )
-    view.tell(f"copied {len(text):,} characters" + (f" with {program}" if program else ""))
+    view.tell(f"copied {view.count_of(len(text), 'character')}" + (f" with {program}" if program else ""))
 
 
 async def show_usage(session: "Session", argument: str) -> None:
@@ -215,7 +215,9 @@ async def clear(session: "Session", argument: str) -> None:
     """/clear."""
     _nothing(argument, "/clear")
     thread = session.talk.require_thread()
-    if await session.prompter.confirm(f"Remove all {thread.turn_count} turns of this thread for good?"):
+    if await session.prompter.confirm(
+        f"Remove {view.count_of(thread.turn_count, 'turn')} of this thread for good?"
+    ):
         await session.service.clear(thread.id)
         session.talk.begin()
         session.talk.thread = await session.service.thread(thread.id)
@@ -235,7 +237,9 @@ async def delete(session: "Session", argument: str) -> None:
     _nothing(argument, "/delete")
     thread = session.talk.require_thread()
     title = visible_line(thread.title)
-    if await session.prompter.confirm(f"Delete “{title}” and its {thread.turn_count} turns for good?"):
+    if await session.prompter.confirm(
+        f"Delete “{title}” with {view.count_of(thread.turn_count, 'turn')} for good?"
+    ):
         await session.service.delete(thread.id)
         session.talk.begin()
         view.tell("deleted; the next prompt begins a new thread")

@@ -8,6 +8,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 
 from chatcli.cli.session.table import COMMANDS, Takes
+from chatcli.cli.session.view import count_of
 from chatcli.cli.terminal import FORBIDDEN, visible_line
 from chatcli.errors import ChatcliError
 
@@ -72,7 +73,7 @@ class SessionCompleter(Completer):
                     thread.id,
                     start_position=-len(word),
                     display=visible_line(thread.title) or thread.id,
-                    display_meta=f"{thread.turn_count} turns",
+                    display_meta=count_of(thread.turn_count, "turn"),
                 )
 
     async def _model_names(self, word: str) -> AsyncGenerator[Completion, None]:

@@ -1,5 +1,6 @@
 """The session itself: prompt, command or turn, and again, until somebody has enough."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from chatcli.cli.oneshot import Manner
 from chatcli.cli.session import Opening, actions, view
 from chatcli.cli.session.asking import Exchange
 from chatcli.cli.session.prompter import Ended, Prompter
-from chatcli.cli.session.signals import SessionSignals
+from chatcli.cli.session.signals import HUNG_UP, SessionSignals
 from chatcli.cli.session.table import nearest, prompt_of, split_command
 from chatcli.cli.session.talk import Talk
 from chatcli.errors import ChatcliError, InvalidRequest, OutputClosed, ThreadArchived
@@ -58,12 +59,11 @@ class Session:
                 while not self.over and self.signals.ended_by is None:
                     await self._step()
             except (EOFError, Ended):
-                pass
+                # The signal of a terminal that has gone may come a moment after its last byte.
+                await asyncio.sleep(0)
             except (OSError, OutputClosed):
-                # The terminal has gone, with a signal or without.
-                if self.signals.ended_by is None:
-                    raise
-        return self.signals.exit_code
+                return self.signals.exit_code or HUNG_UP
+            return self.signals.exit_code
 
     async def _open(self) -> None:
         opening, talk = self.talk.opening, self.talk
@@ -129,11 +129,9 @@ class Session:
         action = actions.ACTIONS.get(name)
         if action is None:
             near = nearest(name)
-            meant = f"did you mean {near}? " if near else "/help lists them; "
+            meant = f"did you mean {near}?" if near else "/help lists them."
             self.draft = text
-            raise InvalidRequest(
-                f"there is no command {name}", hint=f"{meant}a prompt that begins with a slash takes two: //"
-            )
+            raise InvalidRequest(f"there is no command {name}", hint=f"{meant} A prompt may begin with //")
         await action(self, argument)
 
     async def send(self, text: str) -> None:

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from chatcli.service import ChatService
 
 MARK = "> "
+_TO_THE_END = 1_000_000
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
 _STYLE = Style.from_dict(
     {
         "mark": "bold ansicyan",
         "bottom-toolbar": "noreverse",
-        "bottom-toolbar.text": "",
-        "status": "ansigray dim",
-        "status.warning": "bold",
+        "status": "dim",
+        "completion-menu": "noinherit",
+        "completion-menu.completion": "noinherit",
+        "completion-menu.completion.current": "noinherit reverse",
+        "completion-menu.meta.completion": "noinherit dim",
+        "completion-menu.meta.completion.current": "noinherit dim reverse",
     }
 )
 HINT = "Ctrl-D ends the session"
@@ -131,7 +135,11 @@ class Prompter:
     def _clear(self, app: "Application[str]") -> None:
         buffer = self._session.default_buffer
         self._hint = "" if buffer.text else HINT
-        buffer.reset()
+        # Not `reset`: the prompts of before would have to be read again.
+        buffer.cancel_completion()
+        buffer.exit_selection()
+        buffer.history_forward(_TO_THE_END)
+        buffer.text = ""
         app.invalidate()
 
     def _toolbar(self) -> StyleAndTextTuples:

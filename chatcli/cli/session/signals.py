@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 SIGNAL_BASE = 128
+HUNG_UP = SIGNAL_BASE + signal.SIGHUP
+"""Exit code of a session whose terminal has gone."""
 
 
 class SessionSignals:

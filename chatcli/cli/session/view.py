@@ -14,6 +14,11 @@ PROMPT_LINES = 12
 """Lines of an earlier prompt that are shown."""
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number and what there is that many of."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def show(lines: Iterable[str], *, style: str | None = None) -> None:
     """Print lines of unknown origin."""
     for line in lines:
@@ -54,7 +59,7 @@ def _show_prompt(message: Message) -> None:
     for index, line in enumerate(lines[:PROMPT_LINES]):
         output.write(f"{' ' if index else mark} {line}\n")
     if len(lines) > PROMPT_LINES:
-        tell(f"  … {len(lines) - PROMPT_LINES} more lines")
+        tell(f"  … {count_of(len(lines) - PROMPT_LINES, 'more line')}")
     output.write("\n")
 
 
@@ -72,7 +77,7 @@ def show_opening(thread: Thread, turns: Sequence[Turn], *, markdown: bool) -> No
     shown = turns[-RECENT:]
     hidden = (shown[0].index - 1) if shown else thread.turn_count
     about = f"thread {thread.id} · last used {local_time(thread.updated_at)}"
-    tell(about if not hidden else f"{about} · {hidden} earlier turn{'s' * (hidden > 1)}: /history")
+    tell(about if not hidden else f"{about} · {count_of(hidden, 'earlier turn')}: /history")
     output.write("\n")
     show_turns(shown, markdown=markdown)
 

@@ -20,7 +20,9 @@ async def scan(
     words = words_of(text)
     best: list[tuple[float, int, Hit]] = []
     seen = order = 0
-    async for thread in _threads(store, owner, archived=archived) if words and limit > 0 else _nothing():
+    if not words or limit <= 0:
+        return ()
+    async for thread in _threads(store, owner, archived=archived):
         order -= 1
         found, count = await _best_turn(store, thread, words, most=CANDIDATES - seen)
         seen += count
@@ -31,11 +33,6 @@ async def scan(
         if seen >= CANDIDATES:
             break
     return tuple(hit for _, _, hit in sorted(best, reverse=True))
-
-
-async def _nothing() -> AsyncIterator[Thread]:
-    for thread in ():
-        yield thread
 
 
 async def _threads(store: ThreadStore, owner: str, *, archived: bool | None) -> AsyncIterator[Thread]:

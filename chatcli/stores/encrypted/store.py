@@ -1,11 +1,12 @@
 """The store around another one: what goes in is sealed, what comes out is opened."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from chatcli.errors import ConfigError, InvalidRequest, StoreCorrupt, ThreadNotFound
-from chatcli.models import Message, Page, Thread, Turn, TurnError, TurnState
+from chatcli.errors import ChatcliError, ConfigError, InvalidRequest, StoreCorrupt, ThreadNotFound
+from chatcli.models import Message, Page, Thread, Turn, TurnState
 from chatcli.stores.base import (
     Begun,
     CheckpointKey,
@@ -25,6 +26,7 @@ from chatcli.stores.encrypted.resealing import Resealing
 from chatcli.stores.encrypted.seals import Opening, Sealing
 from chatcli.stores.records import arrival
 from chatcli.stores.rewriting import Rewriter
+from chatcli.text import new_id
 
 _LOOKED_AT = 100
 """Threads of an owner by which `check` judges the rest."""
@@ -225,13 +227,10 @@ class EncryptedStore(ThreadStore):
                 self._opening(owner).thread(thread)
                 looked_at += 1
                 stale += not self.ring.is_current(thread.title)
-        if not stale:
-            return trouble
-        return (
-            *trouble,
-            f"{stale} of the {looked_at} last used threads are not as this key would store them: "
-            "run chatcli rekey.",
-        )
+        if stale:
+            what = f"{stale} of the {looked_at} last used threads are not encrypted with the key in use"
+            trouble += (f"{what}; chatcli rekey does that.",)
+        return trouble
 
     async def aclose(self) -> None:
         await self.store.aclose()
@@ -250,7 +249,7 @@ class EncryptedStore(ThreadStore):
         self._guarded = bool(page.threads)
 
     async def _opened(self, begun: Begun) -> Begun:
-        """Return what began, opened; where that can't be done, the turn has failed."""
+        """Return what began, opened; where that can't be done, it is taken back."""
         opening = self._opening(begun.thread.owner)
         try:
             return replace(
@@ -259,11 +258,18 @@ class EncryptedStore(ThreadStore):
                 turn=opening.turn(begun.turn),
                 context=opening.messages(begun.context),
             )
-        except (ConfigError, StoreCorrupt) as error:
+        except (ConfigError, StoreCorrupt):
             if begun.lease is not None:
-                failed = Outcome(TurnState.FAILED, error=TurnError(error.name, error.message))
-                await self.commit(begun.lease, failed)
+                with suppress(ChatcliError):  # somebody was faster: the failed turn stays
+                    await self._take_back(begun.lease)
             raise
+
+    async def _take_back(self, lease: Lease) -> None:
+        """Remove a turn that began on a thread with earlier ones, as the fork that takes it over."""
+        await self.store.commit(lease, Outcome(TurnState.FAILED))
+        fork_id = new_id()
+        await self.store.undo(lease.owner, lease.thread_id, fork_id=fork_id, title="", turns=1)
+        await self.store.delete(lease.owner, fork_id)
 
     def _opened_or_named(self, thread: Thread) -> Thread:
         """Return the opened thread, or one that says why it can't be: it may be gone already."""

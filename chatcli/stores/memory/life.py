@@ -12,6 +12,8 @@ from chatcli.stores.memory.checkpoints import MemoryCheckpoints
 from chatcli.stores.memory.records import ThreadRecord, TurnRecord, own
 from chatcli.stores.records import arrival, text_bytes
 
+_LONGEST_CURSOR = 19
+
 
 class MemoryLife(MemoryCheckpoints):
     """The methods of `MemoryStore` that read or write several threads, or a whole one."""
@@ -42,31 +44,28 @@ class MemoryLife(MemoryCheckpoints):
     async def sweep(
         self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
     ) -> Sweep:
-        after = 0 if cursor is None else _read_place(cursor)
+        after, now = 0 if cursor is None else _read_place(cursor), self._clock()
         threads = sorted(self._owned(owner), key=lambda record: record.used)
-        kept = {record.used for record in threads[-expiry.keep :]} if expiry.keep else set()
         scope = [
-            record
-            for record in threads
-            if record.used > after and (record.thread.archived_at is not None or not expiry.archived_only)
+            record for record in threads if record.thread.archived_at is not None or not expiry.archived_only
         ]
-        step = scope[:limit]
+        kept = {record.used for record in threads[-expiry.keep :]} if expiry.keep else set()
         expired = [
-            record for record in step if record.used not in kept and record.thread.updated_at < expiry.before
+            record for record in scope if record.used not in kept and record.thread.updated_at < expiry.before
         ]
-        now = self._clock()
-        busy = tuple(record.thread.id for record in expired if record.is_live(now))
-        gone = [record for record in expired if not record.is_live(now)]
-        freed = self._size_of(gone)
+        step = [record for record in scope if record.used > after][:limit]
+        last = step[-1].used if step else 0
+        here = [record for record in expired if after < record.used <= last]
+        gone = [record for record in here if not record.is_live(now)]
+        freed = self._freed_by(gone, [record for record in expired if not record.is_live(now)])
         if not dry_run:
             for record in gone:
                 self._remove(record)
-        more = len(scope) > len(step) > 0
         return Sweep(
             scanned=len(step),
             removed=tuple(record.thread for record in gone),
-            busy=busy,
-            cursor=str(step[-1].used) if more else None,
+            busy=tuple(record.thread.id for record in here if record.is_live(now)),
+            cursor=str(last) if step and scope[-1].used > last else None,
             freed=freed,
         )
 
@@ -164,17 +163,22 @@ class MemoryLife(MemoryCheckpoints):
         fork.turns = dict(list(record.turns.items())[:turns])
         return fork
 
-    def _size_of(self, records: Sequence[ThreadRecord]) -> int:
-        """Return the bytes of the turns that none but `records` have."""
-        going = {id(record) for record in records}
+    def _freed_by(self, gone: Sequence[ThreadRecord], expired: Sequence[ThreadRecord]) -> int:
+        """Return the bytes of the turns that only expired threads have, those of `gone` as the last ones."""
+        going = {id(record) for record in expired}
         staying = {
             id(held)
             for record in self._records.values()
             if id(record) not in going
             for held in record.turns.values()
         }
-        held = {id(held): held for record in records for held in record.turns.values()}
-        return sum(text_bytes(turn.turn) for key, turn in held.items() if key not in staying)
+        last = {id(held): (record, held) for record in expired for held in record.turns.values()}
+        here = {id(record) for record in gone}
+        return sum(
+            text_bytes(held.turn)
+            for key, (record, held) in last.items()
+            if id(record) in here and key not in staying
+        )
 
 
 def not_found(thread_id: str) -> ThreadNotFound:
@@ -193,6 +197,6 @@ def too_few(thread: Thread) -> InvalidRequest:
 
 
 def _read_place(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdecimal()):
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < _LONGEST_CURSOR):
         raise InvalidRequest("that is not a cursor of a sweep", hint="begin again without a cursor")
     return int(cursor)

@@ -49,7 +49,9 @@ class Address:
         rest = urlencode([option for option in options if option[0] != "schema"], quote_via=quote)
         try:
             given = conninfo_to_dict(f"postgresql://{place}?{rest}")
-        except (psycopg.Error, UnicodeError):
+            for port in str(given.get("port") or "").split(","):  # libpq looks at it when it connects
+                int(port or 0)
+        except (psycopg.Error, ValueError):
             raise ConfigError(
                 "the URL of the PostgreSQL store can't be understood",
                 hint="use postgresql://USER@HOST/DATABASE, special characters as %XX",

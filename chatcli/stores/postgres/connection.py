@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,21 +24,26 @@ OLDEST_SERVER = 140000
 PATIENCE = 8.0
 """Seconds within which a call succeeds or fails, whatever the server and the network do."""
 
-_FIRST_TRY = 4.5
+_FIRST_TRY = 0.55
+"""Part of that after which a call that may be tried again is."""
+
 _LAST_WORD = 1.0
+_LONGEST_TRANSACTION = 60.0
 
 _SET_UP = """
 SELECT max(version) AS version, pg_backend_pid() = %(pid)s AS direct,
   CASE WHEN pg_backend_pid() = %(pid)s THEN ARRAY[
     set_config('TimeZone', 'UTC', false),
-    set_config('lock_timeout', '4s', false),
-    set_config('statement_timeout', '7s', false),
+    set_config('lock_timeout', %(lock_timeout)s, false),
+    set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
       WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
   ] END AS settings
 FROM {versions}
 """
 """Behind a pooler the session is not ours alone (its process is another one), and is left as it is."""
+
+_VERSION = "SELECT max(version) AS version FROM {schema}.chatcli_schema"
 
 _LOCK = "SELECT CASE WHEN pg_backend_pid() = %(pid)s THEN pg_try_advisory_lock(%(key)s) END AS held"
 
@@ -49,8 +54,9 @@ class Database:
     Statements name their tables as ``{schema}.NAME``. Whatever fails is raised as an error of ours.
     """
 
-    def __init__(self, address: Address, migrations: Sequence[str]) -> None:
+    def __init__(self, address: Address, migrations: Sequence[str], patience: float = PATIENCE) -> None:
         self.address = address
+        self._patience = patience
         self._migrations = migrations
         self._pool = Pool(address, self._set_up)
         self._statements: dict[str, bytes] = {}
@@ -60,7 +66,7 @@ class Database:
         """The lock of this store object; a running turn bears it."""
 
     async def call(
-        self, function: str, *values: object, repeatable: bool = True, patience: float = PATIENCE
+        self, function: str, *values: object, repeatable: bool = True, patience: float | None = None
     ) -> Any:
         """Return what a function of the schema makes of `values`: JSON, decoded.
 
@@ -73,7 +79,7 @@ class Database:
             f" WHERE (SELECT max(version) FROM {{schema}}.{VERSION_TABLE}) = {len(self._migrations)}"
         )
         rows = await self._to_its_end(
-            self._try(query, values, binary=False, repeatable=repeatable, patience=patience)
+            self._try(query, values, binary=False, repeatable=repeatable, patience=patience or self._patience)
         )
         if not rows:
             await self._refuse_schema()
@@ -82,8 +88,12 @@ class Database:
     async def rows(self, query: str, values: Mapping[str, object], *, binary: bool = False) -> list[Row]:
         """Return what `query` finds, all of it from one moment."""
         return await self._to_its_end(
-            self._try(query, values, binary=binary, repeatable=True, patience=PATIENCE)
+            self._try(query, values, binary=binary, repeatable=True, patience=self._patience)
         )
+
+    async def transact(self, work: Callable[["Transaction"], Awaitable[T]]) -> T:
+        """Run `work`, which takes several statements, in one transaction. It is not tried again."""
+        return await self._to_its_end(self._transact(work))
 
     async def hold(self) -> int | None:
         """Return the key of the lock, held from now on by a session of ours; None if none can hold it."""
@@ -104,7 +114,11 @@ class Database:
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, even if the task that waits for it is cancelled: it always knows its own."""
-        task = asyncio.create_task(work)
+        try:
+            task = asyncio.get_running_loop().create_task(work)
+        except RuntimeError:  # called without an event loop
+            work.close()
+            raise
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         try:
@@ -126,7 +140,7 @@ class Database:
         now = asyncio.get_running_loop().time()
         last = now + patience
         try:
-            async with self._pool.connection(min(now + _FIRST_TRY, last)) as connection:
+            async with self._pool.connection(now + _FIRST_TRY * patience) as connection:
                 try:
                     return await _execute(connection, statement, values, binary=binary)
                 except psycopg.Error as error:
@@ -144,7 +158,20 @@ class Database:
         except UnicodeEncodeError as error:
             raise errors.not_text() from error
 
-    async def _set_up(self, connection: Connection) -> None:
+    async def _transact(self, work: Callable[["Transaction"], Awaitable[T]]) -> T:
+        deadline = asyncio.get_running_loop().time() + _LONGEST_TRANSACTION
+        try:
+            async with self._pool.connection(deadline) as connection, connection.transaction():
+                transaction = Transaction(connection, self._statement)
+                (found,) = await transaction.rows(_VERSION, {})
+                check_version(found["version"] or 0, newest=len(self._migrations))
+                return await work(transaction)
+        except psycopg.Error as error:
+            raise errors.translate(error, str(self.address)) from error
+        except UnicodeEncodeError as error:
+            raise errors.not_text() from error
+
+    async def _set_up(self, connection: Connection, deadline: float) -> None:
         if connection.info.server_version < OLDEST_SERVER:
             raise ConfigError(
                 f"the server at {self.address} is too old for the store",
@@ -155,21 +182,29 @@ class Database:
                 f"the database is not in UTF-8: {self.address}",
                 hint="make one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
             )
+        row = None
         try:
-            try:
+            with (
+                cut_off(connection, deadline),
+                suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName),
+            ):
                 row = await self._read_session(connection)
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                row = None
             if row is None or (row["version"] or 0) < len(self._migrations):
-                await migrate(connection, self.address.schema, self._migrations)
-                row = await self._read_session(connection)
+                with cut_off(connection, asyncio.get_running_loop().time() + _LONGEST_TRANSACTION):
+                    await migrate(connection, self.address.schema, self._migrations)
+                    row = await self._read_session(connection)
         except psycopg.Error as error:
             raise errors.translate(error, str(self.address)) from error
         check_version(row["version"], newest=len(self._migrations))
 
     async def _read_session(self, connection: Connection) -> Row:
         query = sql.SQL(_SET_UP).format(versions=sql.Identifier(self.address.schema, VERSION_TABLE))
-        row = await (await connection.execute(query, {"pid": connection.info.backend_pid})).fetchone()
+        values = {
+            "pid": connection.info.backend_pid,
+            "lock_timeout": f"{self._patience / 2 * 1000:.0f}",
+            "statement_timeout": f"{self._patience * 900:.0f}",
+        }
+        row = await (await connection.execute(query, values)).fetchone()
         assert row is not None  # noqa: S101 - an aggregate has one row
         return row
 
@@ -177,7 +212,7 @@ class Database:
         async with self._anchoring:
             if self._pool.has_anchor():  # somebody was faster
                 return self.key
-            deadline = asyncio.get_running_loop().time() + PATIENCE
+            deadline = asyncio.get_running_loop().time() + self._patience
             try:
                 async with self._pool.connection(deadline) as connection:
                     for _ in range(2):
@@ -207,7 +242,7 @@ class Database:
 
     async def _refuse_schema(self) -> None:
         """Raise what is wrong with the tables, which are not those of this program any more."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + self._patience
         try:
             async with self._pool.connection(deadline) as connection:
                 row = await self._read_session(connection)
@@ -219,6 +254,25 @@ class Database:
         raise StoreCorrupt(
             "the tables of the store are not those that its version says", hint="restore them from a backup"
         )
+
+
+class Transaction:
+    """Several statements that have their effect together."""
+
+    def __init__(self, connection: Connection, statement: Callable[[str], bytes]) -> None:
+        self._connection = connection
+        self._statement = statement
+
+    async def rows(self, query: str, values: Mapping[str, object], *, binary: bool = False) -> list[Row]:
+        """Return what `query` finds."""
+        return await _execute(self._connection, self._statement(query), values, binary=binary)
+
+    async def change(self, query: str, values: Sequence[Sequence[object]]) -> bool:
+        """Run a statement for each of `values`, together in one round trip; return whether there are any."""
+        if values:
+            async with self._connection.cursor() as cursor:
+                await cursor.executemany(self._statement(query), values)
+        return bool(values)
 
 
 async def _execute(

@@ -26,11 +26,11 @@ SIZE = 8
 _LONGEST_REST = 240.0
 """Seconds after which a connection at rest is not used again: routers forget them from five minutes on."""
 
-SetUp: TypeAlias = Callable[[Connection], Awaitable[None]]
+SetUp: TypeAlias = Callable[[Connection, float], Awaitable[None]]
 
 
 class Pool:
-    """At most `SIZE` connections to one address; `set_up` is run on each new one."""
+    """At most `SIZE` connections to one address; `set_up` prepares each new one until a deadline."""
 
     def __init__(self, address: Address, set_up: SetUp) -> None:
         self._address = address
@@ -109,8 +109,7 @@ class Pool:
         except psycopg.Error as error:
             raise errors.translate_connecting(error, str(self._address)) from None  # it may name the password
         try:
-            with cut_off(connection, deadline):
-                await self._set_up(connection)
+            await self._set_up(connection, deadline)
         except BaseException:
             await connection.close()
             raise

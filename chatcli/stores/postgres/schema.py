@@ -44,6 +44,7 @@ async def migrate(connection: Connection, schema: str, migrations: Sequence[str]
     name = sql.Identifier(schema)
     versions = sql.Identifier(schema, VERSION_TABLE)
     async with connection.transaction():
+        await connection.execute(b"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         await connection.execute(_LOCK, (f"chatcli schema {schema}",))
         found = await (await connection.execute(_FIND, (schema, f"{schema}.{VERSION_TABLE}"))).fetchone()
         assert found is not None  # noqa: S101 - a SELECT without FROM has one row

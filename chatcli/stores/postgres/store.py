@@ -20,21 +20,26 @@ from chatcli.stores.base import (
     Sweep,
     ThreadStore,
 )
-from chatcli.stores.postgres import checkpoints, health, life, threads, turns
+from chatcli.stores.postgres import checkpoints, health, life, rewriting, threads, turns
 from chatcli.stores.postgres.address import Address
-from chatcli.stores.postgres.connection import Database
+from chatcli.stores.postgres.connection import PATIENCE, Database
 from chatcli.stores.postgres.schema import read_migrations
+from chatcli.stores.rewriting import Rewriter
 
 
 class PostgresStore(ThreadStore):
     """Threads in a schema of a PostgreSQL database.
 
     A running turn is known to live by an advisory lock that one of the store's connections holds: a
-    store that is closed, or whose process dies, leaves its turns orphaned at once.
+    store that is closed, or whose process dies, leaves its turns orphaned at once. `patience` is how
+    many seconds a server, or another program's lock, is waited for.
     """
 
-    def __init__(self, address: Address, *, migrations: Sequence[str] | None = None) -> None:
-        self._database = Database(address, read_migrations() if migrations is None else migrations)
+    def __init__(
+        self, address: Address, *, migrations: Sequence[str] | None = None, patience: float = PATIENCE
+    ) -> None:
+        migrations = read_migrations() if migrations is None else migrations
+        self._database = Database(address, migrations, patience)
         self._orphans: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -126,6 +131,14 @@ class PostgresStore(ThreadStore):
 
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         return await life.import_thread(self._database, thread, turns)
+
+    # Everything --------------------------------------------------------------------------------
+
+    async def owners(self) -> tuple[str, ...]:
+        return await rewriting.owners(self._database)
+
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        return await rewriting.rewrite(self._database, owner, thread_id, rewriter)
 
     # LangGraph's checkpoints -------------------------------------------------------------------
 

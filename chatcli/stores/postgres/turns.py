@@ -96,9 +96,7 @@ async def begin(database: Database, new: NewTurn) -> Begun:
 async def abandon(database: Database, lease: Lease) -> None:
     """Make the turn an orphan, if it can be done: nobody will end it."""
     try:
-        await database.call(
-            "abandon_turn", lease.owner, lease.thread_id, lease.turn_id, patience=_LAST_WORD
-        )
+        await database.call("abandon_turn", lease.owner, lease.thread_id, lease.turn_id, patience=_LAST_WORD)
     except ChatcliError:
         return  # the lease runs out
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from chatcli.stores.s3.client import Client
@@ -103,25 +104,35 @@ class Bucket:
 
     async def pages(self, folder: str, *, prefix: str = "", after: str = "") -> AsyncGenerator[list[Listed]]:
         """Yield the objects right in a folder in the order of their keys, up to `BATCH` at a time."""
-        options = {"Prefix": folder + prefix, "Delimiter": "/", "MaxKeys": BATCH}
-        if after:
-            options["StartAfter"] = after
-        while True:
-            answer = await self._patiently(lambda: self._request("list_objects_v2", **options))
-            if "IsTruncated" not in answer:  # an answer of something that is no S3 server
-                raise corrupt(folder)
+        async for answer in self._lists(folder + prefix, after=after):
             yield [
                 Listed(item["Key"], item["ETag"].strip('"'), item["LastModified"].astimezone(UTC))
                 for item in answer.get("Contents", ())
             ]
+
+    async def folders(self, folder: str) -> AsyncGenerator[str]:
+        """Yield the names of the folders in a folder."""
+        async for answer in self._lists(folder):
+            for item in answer.get("CommonPrefixes", ()):
+                yield item["Prefix"].removeprefix(folder).removesuffix("/")
+
+    async def _lists(self, prefix: str, *, after: str = "") -> AsyncGenerator[dict[str, Any]]:
+        options = {"Prefix": prefix, "Delimiter": "/", "MaxKeys": BATCH}
+        if after:
+            options["StartAfter"] = after
+        while True:
+            answer = await self._patiently(partial(self._request, "list_objects_v2", **options))
+            if "IsTruncated" not in answer:  # an answer of something that is no S3 server
+                raise corrupt(prefix)
+            yield answer
             if not answer["IsTruncated"]:
                 return
             options["ContinuationToken"] = answer["NextContinuationToken"]
 
     async def keeps_versions(self) -> bool:
         """Tell whether what is overwritten or removed stays in the bucket as an old version."""
-        answer = await self._patiently(lambda: self._request("get_bucket_versioning"))
-        return answer.get("Status") == "Enabled"
+        answer = await self._patiently(partial(self._request, "get_bucket_versioning"))
+        return bool(answer.get("Status") == "Enabled")
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -148,13 +159,12 @@ class Bucket:
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove objects; it does not matter if some are not there. Nobody else may write to them."""
         for start in range(0, len(keys), BATCH):
-            batch = [{"Key": key} for key in keys[start : start + BATCH]]
+            batch = keys[start : start + BATCH]
             if len(batch) == 1:
-                await self._patiently(lambda key=batch[0]["Key"]: self._request("delete_object", Key=key))
+                await self._patiently(partial(self._request, "delete_object", Key=batch[0]))
                 continue
-            answer = await self._patiently(
-                lambda batch=batch: self._request("delete_objects", Delete={"Objects": batch, "Quiet": True})
-            )
+            objects = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+            answer = await self._patiently(partial(self._request, "delete_objects", Delete=objects))
             for failure in answer.get("Errors", ()):
                 error = refusal(self.location, 500, str(failure.get("Code", "")), conditional=False)
                 raise unreachable(self.location) if isinstance(error, Unanswered) else error

@@ -25,11 +25,11 @@ _LOST = frozenset({404, 409, 412})
 _FORBIDDEN = frozenset({401, 403})
 
 
-class LostRace(Exception):  # noqa: N818 - it never leaves the store
+class LostRace(Exception):
     """The object is not, or not any more, what a write said it must be."""
 
 
-class Unanswered(Exception):  # noqa: N818 - it never leaves the store
+class Unanswered(Exception):
     """Nobody knows whether the request was carried out."""
 
 

@@ -18,16 +18,19 @@ import asyncio
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
 from chatcli.errors import StoreCorrupt
-from chatcli.models import Thread
-from chatcli.stores.s3.bucket import BATCH, Bucket, Listed, Stored
+from chatcli.models import LOCAL_OWNER, Thread
+from chatcli.stores.s3.bucket import Bucket, Listed, Stored
 from chatcli.stores.s3.document import document_of
-from chatcli.stores.s3.location import id_of
+from chatcli.stores.s3.location import id_of, is_name
 from chatcli.stores.s3.summary import Summary, summarize, summary_of
+
+T = TypeVar("T")
 
 READERS = 16
 """Objects that are read at the same time."""
@@ -41,7 +44,6 @@ HELD = 16_384
 _SLACK = 5_000_000
 """Microseconds by which the time of an object may be behind that of its summary."""
 
-_LONGEST = 4096
 _DAMAGED = "(damaged object)"
 
 
@@ -54,8 +56,6 @@ class Candidate:
     etag: str
     modified: int
     """Microseconds."""
-    marked: bool
-    """Whether it is likely to be archived."""
 
 
 class Listing:
@@ -65,6 +65,14 @@ class Listing:
         self._bucket = bucket
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
         """By key: ETag, summary as it was read, use."""
+
+    async def owners(self) -> tuple[str, ...]:
+        """Return everybody who has threads."""
+        folder = self._bucket.location.folder("chat_histories", LOCAL_OWNER)
+        found = [name async for name in self._bucket.folders(folder) if is_name(name)]
+        async for _ in self.candidates(LOCAL_OWNER, archived=None):
+            return (LOCAL_OWNER, *found)
+        return tuple(found)
 
     async def candidates(
         self, owner: str, *, archived: bool | None, prefix: str = ""
@@ -79,11 +87,9 @@ class Listing:
             for thread_id, item in found.items():
                 mark = marked.get(thread_id)
                 is_marked = mark is not None and mark >= item.modified
-                if archived is None or archived == is_marked or mark is not None:
+                if archived is None or (mark is not None if archived else not is_marked):
                     modified = int(item.modified.timestamp() * 1_000_000)
-                    candidate = Candidate(thread_id, item.key, item.etag, modified, is_marked)
-                    if archived is not False or not is_marked:
-                        yield candidate
+                    yield Candidate(thread_id, item.key, item.etag, modified)
 
     async def newest(
         self,
@@ -100,25 +106,44 @@ class Listing:
         while True:
             ranks = self._ranks(owner, archived=archived, prefix=prefix, below=below, ceiling=ceiling)
             window = await _largest(ranks, WINDOW)
-            for batch in _batches(window, READERS):
-                found = sorted(map(_order, best.values()), reverse=True)
-                if len(found) >= limit and (not limit or found[limit - 1] > batch[0][0]):
-                    return self._cut(best, limit)
-                for summary in await self.summaries(owner, [candidate for _, candidate in batch]):
-                    if _belongs(summary, archived) and (below is None or _order(summary) < below):
+            for batch in batches(window, READERS):
+                found = [_order(summary) for summary in _cut(best, limit)]
+                if len(found) >= limit and found[limit - 1] > batch[0][0]:
+                    return _cut(best, limit)
+                summaries = await self.summaries(owner, [candidate for _, candidate in batch])
+                for summary in summaries:
+                    if summary is None or not _belongs(summary, archived):
+                        continue
+                    if below is None or _order(summary) < below:
                         best[_order(summary)[1]] = summary
-                best = {_order(one)[1]: one for one in self._cut(best, limit)}
+                best = {_order(summary)[1]: summary for summary in _cut(best, limit)}
             if len(window) < WINDOW:
-                return self._cut(best, limit)
+                return _cut(best, limit)
             ceiling = window[-1][0]
 
-    async def summaries(self, owner: str, candidates: list[Candidate]) -> list[Summary]:
-        """Return what the objects say of threads, those that are gone left out; `READERS` at a time."""
-        found: list[Summary] = []
-        for batch in _batches(candidates, READERS):
-            read = await asyncio.gather(*(self.summary(owner, candidate) for candidate in batch))
-            found += [summary for summary in read if summary is not None]
-        return found
+    async def everything(
+        self, owner: str, *, archived: bool | None
+    ) -> AsyncIterator[tuple[Candidate, Summary]]:
+        """Yield all threads with their summaries, in the order of the keys, in constant memory."""
+        waiting: list[Candidate] = []
+        async for candidate in self.candidates(owner, archived=archived):
+            waiting.append(candidate)
+            if len(waiting) == READERS:
+                for pair in await self._pairs(owner, waiting):
+                    yield pair
+                waiting = []
+        for pair in await self._pairs(owner, waiting):
+            yield pair
+
+    async def _pairs(self, owner: str, candidates: list[Candidate]) -> list[tuple[Candidate, Summary]]:
+        summaries = await self.summaries(owner, candidates)
+        return [
+            (one, summary) for one, summary in zip(candidates, summaries, strict=True) if summary is not None
+        ]
+
+    async def summaries(self, owner: str, candidates: Sequence[Candidate]) -> list[Summary | None]:
+        """Return what the objects say of threads, all read at the same time."""
+        return await asyncio.gather(*(self.summary(owner, candidate) for candidate in candidates))
 
     async def summary(self, owner: str, candidate: Candidate) -> Summary | None:
         """Return what an object says of its thread: as it is held if that is what was listed."""
@@ -135,7 +160,7 @@ class Listing:
             return await self._whole(owner, candidate)
         self._held[candidate.key] = found.etag, told, summary.used
         self._held.move_to_end(candidate.key)
-        while len(self._held) > HELD:
+        if len(self._held) > HELD:
             self._held.popitem(last=False)
         return summary
 
@@ -171,9 +196,6 @@ class Listing:
                 rank = candidate.modified + _SLACK, candidate.id
             if ceiling is None or rank < ceiling:
                 yield rank, candidate
-
-    def _cut(self, best: dict[str, Summary], limit: int) -> list[Summary]:
-        return sorted(best.values(), key=_order, reverse=True)[:limit]
 
 
 class Marks:
@@ -214,6 +236,15 @@ class Marks:
                 if thread_id in wanted:
                     found[thread_id] = item.modified
         return found
+
+
+def _cut(best: dict[str, Summary], limit: int) -> list[Summary]:
+    return sorted(best.values(), key=_order, reverse=True)[:limit]
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield items so many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _order(summary: Summary) -> tuple[int, str]:

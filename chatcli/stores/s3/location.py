@@ -36,7 +36,7 @@ class Location:
         """Return what the keys of an owner's objects of a kind begin with."""
         if owner == LOCAL_OWNER:
             return f"{self.prefix}{kind}/"
-        if THREAD_ID.fullmatch(owner) is None or ".." in owner:
+        if not is_name(owner):
             raise InvalidRequest("that is not the name of an owner")
         return f"{self.prefix}{kind}/{owner}/"
 
@@ -66,9 +66,12 @@ def id_of(key: str, folder: str) -> str | None:
     """Return the thread id in the key of an object; None if the object is not one of ours."""
     name = key.removeprefix(folder)
     thread_id = name.removesuffix(_SUFFIX)
-    if name == thread_id or THREAD_ID.fullmatch(thread_id) is None or ".." in thread_id:
-        return None
-    return thread_id
+    return thread_id if name != thread_id and is_name(thread_id) else None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text may be part of a key: the grammar of thread ids holds for owners too."""
+    return THREAD_ID.fullmatch(text) is not None and ".." not in text
 
 
 def location_of(url: str) -> Location:

@@ -85,9 +85,7 @@ class Objects:
         """Return what the object at `place` holds now; not to be changed."""
         return (await self._load(place)).document
 
-    async def change(
-        self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool = False
-    ) -> T:
+    async def change(self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool = False) -> T:
         """Apply `work` to the document at `place`, write it, and return what `work` returned.
 
         `work` may be called several times, each time with a copy of a newer document; it sets
@@ -182,9 +180,7 @@ class Objects:
         """Make no thread where the deletion of another one may still be going on."""
         until = before.deleted_until
         if until is not None and after.thread is not None and self.bucket.clock.now() < until:
-            raise ThreadBusy(
-                f"the thread {after.id} is being deleted", hint="try again", retry_after=1.0
-            )
+            raise ThreadBusy(f"the thread {after.id} is being deleted", hint="try again", retry_after=1.0)
 
     # What is held ------------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class Shelf:
 
 
 def shelf_of(data: Mapping[str, Any], owner: str, thread_id: str) -> Shelf:
-    """Return what `Shelf.to_json` wrote; what makes no sense raises `ValueError`, `KeyError` or `TypeError`."""
+    """Return what `Shelf.to_json` wrote; nonsense raises `ValueError`, `KeyError` or `TypeError`."""
     shelf = Shelf()
     for row in data.get("rows", ()):
         key = CheckpointKey(owner, thread_id, row["namespace"], row["id"])

@@ -1,7 +1,8 @@
-"""What a list says of a thread, kept as user metadata of its object: a HEAD tells it, however long the thread.
+"""What a list says of a thread, kept as user metadata of its object: a HEAD tells it.
 
-It is written with the object, in the same request, and can't disagree with it. An object without
-it, of another program or with more in it than metadata may hold, is read whole instead.
+It is written with the object, in the same request, and can't disagree with it. It costs the same
+however long the thread is. An object without it, of another program or with more to say than
+metadata may hold, is read whole instead.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode

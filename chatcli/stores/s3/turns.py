@@ -31,12 +31,11 @@ def begin(document: Document, new: NewTurn, moment: Moment) -> Begun:
         thread = document.found()
         created = thread.created_at == turn.started_at
         return Begun(thread, turn, created, lease, _context_of(document, new, turn.index))
-    thread, created = document.thread, document.thread is None
-    if thread is None:
-        if not new.create:
-            document.found()
+    created = document.thread is None
+    if document.thread is None and new.create:
         thread = Thread(new.thread_id, new.owner, new.title, DEFAULT_LANGUAGE, 0, moment.now, moment.now)
     else:
+        thread = document.found()
         if (answered := _answered(document, new)) is not None:
             return Begun(thread, answered, created=False, lease=None)
         refuse_busy(document, moment.now)

@@ -100,19 +100,22 @@ class Database:
         except sqlite3.Error:
             return False
 
-    def scrub(self) -> None:
+    def scrub(self, *, whole: bool = False) -> bool:
         """Write the file anew, unless it is large or in use: pages may keep stale copies of rows.
 
         ``secure_delete`` overwrites what is deleted where it stands, but not what was left behind in
-        the unused space of a page when SQLite moved rows to another.
+        the unused space of a page when SQLite moved rows to another. With `whole` the size does not
+        matter. Returns whether it was done.
         """
         connection = self._connection
         if connection is None or not self._is_same_file():
-            return
+            return True
         with suppress(sqlite3.Error, OSError):
-            if Path(self.path).stat().st_size <= _SCRUBBED_SIZE:
+            if whole or Path(self.path).stat().st_size <= _SCRUBBED_SIZE:
                 connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+        return False
 
     def close(self) -> None:
         """Close the connection; the last one on a file also tidies up its log."""

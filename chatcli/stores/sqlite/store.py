@@ -28,6 +28,7 @@ from chatcli.stores.base import (
     ThreadStore,
 )
 from chatcli.stores.matching import words_of
+from chatcli.stores.rewriting import Rewriter
 from chatcli.stores.sqlite import (
     chains,
     checkpoints,
@@ -35,6 +36,7 @@ from chatcli.stores.sqlite import (
     health,
     imports,
     removal,
+    rewriting,
     search,
     threads,
     turns,
@@ -209,6 +211,17 @@ class SqliteStore(ThreadStore):
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         return await self._write(
             partial(imports.import_thread, thread=thread, turns=turns, holder=self._holder)
+        )
+
+    # Everything --------------------------------------------------------------------------------
+
+    async def owners(self) -> tuple[str, ...]:
+        return await self._read(rewriting.owners)
+
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        self._transactions.scrub_all = True  # even if nothing is left to do: this one may be the second try
+        return await self._write(
+            partial(rewriting.rewrite, owner=owner, thread_id=thread_id, rewriter=rewriter)
         )
 
     # LangGraph's checkpoints -------------------------------------------------------------------

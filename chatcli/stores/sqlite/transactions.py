@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from chatcli.errors import ChatcliError
+from chatcli.errors import ChatcliError, StoreUnavailable
 from chatcli.stores.sqlite import errors, search
 from chatcli.stores.sqlite.connection import Database
 from chatcli.stores.sqlite.runners import Runner
@@ -30,6 +30,8 @@ class Transactions:
         self.runner = runner
         self._patience = patience
         self._deleted = False
+        self.scrub_all = False
+        """Whether `close` has to leave nothing of what was changed, however large the file is."""
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `work` reads."""
@@ -74,11 +76,29 @@ class Transactions:
             await self.runner.wait(_jitter(_LONGEST_WAIT))
 
     def close(self) -> None:
-        """Scrub the file if something was deleted, and close it."""
+        """Scrub the file if something was deleted, and close it.
+
+        Raises `StoreUnavailable` if `scrub_all` is set, and somebody else was in the way all the time.
+        """
+        done = not self.scrub_all or self._scrub_all()
         if self._deleted:
             self.database.scrub()
             self._deleted = False
+        self.scrub_all = False
         self.database.close()
+        if not done:
+            raise StoreUnavailable(
+                "the store is in use: what was changed may still be found in its file as it was",
+                hint="run the same command again when nothing else uses the store",
+            )
+
+    def _scrub_all(self) -> bool:
+        deadline = time.monotonic() + self._patience
+        while not self.database.scrub(whole=True):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LONGEST_WAIT)
+        return True
 
 
 def _jitter(seconds: float) -> float:

@@ -1,0 +1,294 @@
+"""The store: each call is one conditional write of one object, or a read of it."""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from chatcli.errors import (
+    ChatcliError,
+    InvalidRequest,
+    StoreDenied,
+    ThreadArchived,
+    ThreadBusy,
+    ThreadNotFound,
+)
+from chatcli.models import Message, Page, Thread, Turn
+from chatcli.stores.base import Begun, CheckpointRow, Expiry, Hit, Lease, NewTurn, Outcome, Sweep
+from chatcli.stores.matching import words_of
+from chatcli.stores.records import arrival
+from chatcli.stores.rewriting import Rewriter
+from chatcli.stores.s3 import threads, turns
+from chatcli.stores.s3.bucket import Bucket
+from chatcli.stores.s3.checkpoints import S3Checkpoints
+from chatcli.stores.s3.client import Access, Client
+from chatcli.stores.s3.document import Document
+from chatcli.stores.s3.errors import LostRace, Unanswered
+from chatcli.stores.s3.listing import Listing
+from chatcli.stores.s3.location import Location
+from chatcli.stores.s3.objects import Objects, Place
+from chatcli.stores.s3.rewriting import rewrite
+from chatcli.stores.s3.scans import Searcher, Sweeper, keys_of
+from chatcli.stores.s3.turns import Moment
+from chatcli.text import THREAD_ID, is_generated_id
+
+if TYPE_CHECKING:
+    from chatcli.config import Settings
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+_FAREWELL = 2.0
+"""Seconds in which a store that is closed lets go of its turns."""
+
+
+class S3Store(S3Checkpoints):
+    """Threads in a bucket, one object each.
+
+    `patience` is how many seconds a call may take in all, attempts and waiting included. A store
+    that is closed leaves its running turns orphaned; it opens again when it is used again.
+    """
+
+    def __init__(
+        self, location: Location, *, settings: "Settings | None" = None, patience: float = PATIENCE
+    ) -> None:
+        self._client = Client(location, Access.of(settings))
+        self._bucket = Bucket(location, self._client, patience=patience)
+        super().__init__(Objects(self._bucket))
+        self._listing = Listing(self._bucket)
+        self._searcher = Searcher(self._objects, self._listing)
+        self._sweeper = Sweeper(self._objects, self._listing)
+        self._leases: set[Lease] = set()
+        self._partings: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"S3Store({str(self._bucket.location)!r})"
+
+    # Turns -------------------------------------------------------------------------------------
+
+    async def begin(self, new: NewTurn) -> Begun:
+        place = self._objects.thread(new.owner, new.thread_id)
+        is_new = new.create and is_generated_id(new.thread_id)
+        lease = Lease(new.owner, new.thread_id, new.turn_id)
+        try:
+            begun = await self._objects.change(
+                place, lambda document, moment: turns.begin(document, new, moment), is_new=is_new
+            )
+        except (InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
+            raise
+        except BaseException:  # the turn may have begun all the same, and nobody will end it
+            self._part_with(lease)
+            raise
+        if begun.lease is not None:
+            self._leases.add(begun.lease)
+        return begun
+
+    async def renew(self, lease: Lease) -> None:
+        place = self._objects.thread(lease.owner, lease.thread_id)
+        await self._objects.change(place, lambda document, moment: turns.renew(document, lease, moment))
+        self._leases.add(lease)
+
+    async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
+        place = self._objects.thread(lease.owner, lease.thread_id)
+        try:
+            turn = await self._objects.change(
+                place, lambda document, moment: turns.commit(document, lease, outcome, checkpoint, moment)
+            )
+        except ThreadNotFound:
+            self._leases.discard(lease)
+            raise
+        except BaseException:  # a turn that could not be ended must not hold its thread
+            self._part_with(lease)
+            raise
+        self._leases.discard(lease)
+        return turn
+
+    async def context(
+        self, owner: str, thread_id: str, *, limit: int, before: int | None = None
+    ) -> tuple[Message, ...]:
+        document = await self._read(owner, thread_id)
+        return turns.context(document, limit=limit, before=before)
+
+    # Threads -----------------------------------------------------------------------------------
+
+    async def thread(self, owner: str, thread_id: str) -> Thread:
+        return (await self._read(owner, thread_id)).found()
+
+    async def turns(
+        self, owner: str, thread_id: str, *, after: int = 0, limit: int | None = None
+    ) -> tuple[Turn, ...]:
+        document = await self._read(owner, thread_id)
+        document.found()
+        return turns.views(document, self._bucket.clock.now(), after=after, limit=limit)
+
+    async def threads(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        archived: bool | None = False,
+        prefix: str = "",
+    ) -> Page:
+        query = f"{zlib.crc32(repr((owner, archived, prefix)).encode()):08x}"
+        below = None if cursor is None else _place_of(cursor, query)
+        if prefix and THREAD_ID.fullmatch(f"{prefix}x") is None:  # no id begins like that
+            return Page(())
+        found = await self._listing.newest(
+            owner, limit=limit + 1, below=below, archived=archived, prefix=prefix
+        )
+        page = found[:limit]
+        listed = tuple(summary.thread for summary in page if summary.thread is not None)
+        more = len(found) > len(page) > 0
+        return Page(listed, f"{query}-{page[-1].used}-{listed[-1].id}" if more else None)
+
+    async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
+        return await self._change(owner, thread_id, lambda document, _: threads.rename(document, title))
+
+    async def clear(self, owner: str, thread_id: str) -> Thread:
+        thread = await self._change(owner, thread_id, threads.clear)
+        await self._bucket.remove([self._bucket.location.checkpoints(owner, thread_id)])
+        return thread
+
+    async def delete(self, owner: str, thread_id: str) -> None:
+        """Bury the thread in its object, which nobody else may write to then, and remove what is left."""
+        await self._change(owner, thread_id, threads.condemn)
+        self._objects.forget(self._objects.thread(owner, thread_id))
+        await self._bucket.remove(keys_of(self._objects, owner, thread_id))
+
+    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+        thread = await self._change(owner, thread_id, partial(threads.archive, archived=archived))
+        await self._mark(thread)
+        return thread
+
+    # Threads' life -----------------------------------------------------------------------------
+
+    async def search(
+        self, owner: str, text: str, *, limit: int, archived: bool | None = False
+    ) -> tuple[Hit, ...]:
+        words = words_of(text)
+        if not words:
+            return ()
+        return await self._searcher.search(owner, words, limit=limit, archived=archived)
+
+    async def sweep(
+        self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
+    ) -> Sweep:
+        return await self._sweeper.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+
+    async def newest_use(self, owner: str) -> datetime | None:
+        newest: datetime | None = None
+        async for _, summary in self._listing.everything(owner, archived=None):
+            if summary.thread is not None and (newest is None or summary.thread.updated_at > newest):
+                newest = summary.thread.updated_at
+        return newest
+
+    async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        source = await self._read(owner, thread_id)
+        source.found()
+        return await self._fork(source, fork_id, title, turns)
+
+    async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        source = await self._read(owner, thread_id)
+        threads.check_undo(source, self._objects.moment(), turns)
+        fork = await self._fork(source, fork_id, title, len(source.entries))
+
+        def cut(document: Document, moment: Moment) -> None:
+            if document.etag != source.etag:
+                raise ThreadBusy(
+                    f"the thread {thread_id} was used meanwhile", hint="try again", retry_after=1.0
+                )
+            threads.cut(document, moment, turns)
+
+        try:
+            await self._change(owner, thread_id, cut)
+        except ChatcliError:
+            await self.delete(owner, fork_id)
+            raise
+        return fork
+
+    async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        thread, turns = arrival(thread, turns)
+        place = self._objects.thread(thread.owner, thread.id)
+        is_written = await self._objects.change(
+            place, lambda document, moment: threads.bring(document, thread, turns, moment)
+        )
+        if is_written and thread.archived_at is not None:
+            await self._mark(thread)
+        return is_written
+
+    # Everything --------------------------------------------------------------------------------
+
+    async def owners(self) -> tuple[str, ...]:
+        return await self._listing.owners()
+
+    async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
+        return await self._change(owner, thread_id, lambda document, _: rewrite(document, rewriter))
+
+    # Life --------------------------------------------------------------------------------------
+
+    async def check(self) -> tuple[str, ...]:
+        """Put the server to the proof, and look for known trouble."""
+        await self._bucket.prove()
+        try:
+            keeps_versions = await self._bucket.keeps_versions()
+        except StoreDenied:  # that takes another right, which nothing else needs
+            return ()
+        if keeps_versions:
+            return ("the bucket keeps old versions: what is deleted stays in them",)
+        return ()
+
+    async def aclose(self) -> None:
+        """Let go of the turns that still run here, if the server can be told, and close connections."""
+        for lease in self._leases:
+            self._part_with(lease)
+        self._leases = set()
+        if self._partings:
+            await asyncio.wait(self._partings, timeout=_FAREWELL)
+            for task in self._partings:
+                task.cancel()
+            await asyncio.gather(*self._partings, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _read(self, owner: str, thread_id: str) -> Document:
+        return await self._objects.read(self._objects.thread(owner, thread_id))
+
+    async def _change(self, owner: str, thread_id: str, work: Callable[[Document, Moment], T]) -> T:
+        return await self._objects.change(self._objects.thread(owner, thread_id), work)
+
+    async def _fork(self, source: Document, fork_id: str, title: str, turns: int) -> Thread:
+        place = self._objects.thread(source.owner, fork_id)
+        return await self._objects.change(
+            place,
+            lambda document, moment: threads.fork_into(document, source, moment, title=title, turns=turns),
+            is_new=is_generated_id(fork_id),
+        )
+
+    async def _mark(self, thread: Thread) -> None:
+        """Write the mark of an archived thread anew, or remove the mark of one that is not."""
+        key = self._bucket.location.mark(thread.owner, thread.id)
+        await self._bucket.remove([key])
+        if thread.archived_at is not None:
+            with contextlib.suppress(LostRace, Unanswered):  # somebody else wrote it; or it is found slower
+                await self._bucket.put(key, b"", etag=None)
+
+    def _part_with(self, lease: Lease) -> None:
+        """Make an orphan of the turn, in a task of its own."""
+        task = asyncio.create_task(self._let_go(self._objects.thread(lease.owner, lease.thread_id), lease))
+        self._partings.add(task)
+        task.add_done_callback(self._partings.discard)
+
+    async def _let_go(self, place: Place, lease: Lease) -> None:
+        with contextlib.suppress(ChatcliError):
+            await self._objects.change(place, lambda document, moment: turns.let_go(document, lease, moment))
+
+
+def _place_of(cursor: str, query: str) -> tuple[int, str]:
+    mark, _, place = cursor.partition("-")
+    used, dash, thread_id = place.partition("-")
+    if mark != query or not dash or not (used.isascii() and used.isdecimal() and len(used) < 19):  # noqa: PLR2004
+        raise InvalidRequest("that is not a cursor of this list", hint="begin again without a cursor")
+    return int(used), thread_id
