@@ -20,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--texts", type=int, default=300, help="texts through the terminal gate (full: 20000)")
     parser.addoption("--screens", type=int, default=60, help="texts through a terminal (full: 3000)")
     parser.addoption("--kills", type=int, default=25, help="SIGKILLs of the kill tests (full: 300)")
+    parser.addoption("--machines", type=int, default=8, help="runs of the state machine (full: 500)")
+    parser.addoption("--writers", type=int, default=4, help="writers at once of a store (full: 32)")
     parser.addoption("--hang-ups", type=int, default=50, help="clients of serve that hang up (full: 1000)")
     parser.addoption(
         "--examples", type=int, default=5, help="requests for each operation of the API (full: 200)"

@@ -163,7 +163,9 @@ class Person:
     def send(self, text: str) -> None:
         """Type a line when the prompt is there, and press Enter."""
         self.wait_for_prompt()
-        self.type(text + "\r")
+        self.type(text)
+        self.wait_for_prompt(text)
+        self.type("\r")
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the size of the terminal."""

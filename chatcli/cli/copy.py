@@ -96,6 +96,7 @@ class _Copying:
 
         target = open_service(self._writing)
         try:
+            await target.threads(limit=1)  # a wrong key there is no trouble of single threads
             roll = await call_roll(source.store, owner=self._owner, archived=self._archived)
             try:
                 with progress("copying", total=len(roll), quiet=self._quiet) as show:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logs.get_logger(__name__)
 
 _BACKLOG = 2048
+_SEND_BUFFER = 256 * 1024
 _LAST_SECONDS = 5
 """Seconds that streams get to send their last lines, after the last turn has ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -146,6 +147,8 @@ def listen(options: ServeOptions) -> Iterator[socket.socket]:
         raise ConfigError(
             f"can't listen on {options.host}:{options.port}: {error.strerror}", hint="choose another --port"
         ) from None
+    # What a client does not take waits here; there is no need for the megabytes that Linux allows.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     with listener:
         yield listener
 

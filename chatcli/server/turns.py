@@ -78,7 +78,8 @@ class Turns:
             while (live := self._keyed.get(key)) is not None:
                 if not live.stopping and not live.ended:
                     return live
-                await asyncio.wait({live.task} if live.task else ())
+                if live.task is not None:
+                    await asyncio.wait({live.task})
         if self.draining:
             raise ServerStopping("the server is about to stop", hint="try again", retry_after=1.0)
         if len(self._live) >= RUNNING_TURNS:

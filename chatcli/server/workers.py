@@ -38,6 +38,8 @@ def supervise(settings: "Settings", options: ServeOptions, listener: socket.sock
     """Keep `options.workers` processes serving on `listener` until a signal comes."""
     logs.start(settings)
     directory = Path(tempfile.mkdtemp(prefix="chatcli-metrics-"))
+    # By this variable the library decides, when a worker imports it, where it counts.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     try:
         return _Supervisor(replace(options, metrics_dir=directory), listener).run()
     finally:
@@ -99,8 +101,6 @@ def _work(options: ServeOptions, listener: socket.socket) -> None:
     """Serve in a process of its own; the settings are read again, for secrets are not handed around."""
     from chatcli.config import load_settings
 
-    # The library decides by this variable, when it is imported, where it counts.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(options.metrics_dir)
     try:
         settings = load_settings(
             {

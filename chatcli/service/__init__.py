@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
 
+MOST_PROVIDERS = 64
+"""Models that are kept ready to be asked, whatever names clients of a server come up with."""
+
 UNTITLED = "(no text)"
 """Title of a thread that begins with a picture and no word."""
 
@@ -188,6 +191,8 @@ class ChatService(ThreadService):
         resolved = resolve_model(self.settings, spec)
         provider = self._providers.get(str(resolved))
         if provider is None:
+            if len(self._providers) >= MOST_PROVIDERS:  # a running turn keeps its own
+                self._providers.pop(next(iter(self._providers)))
             provider = self._providers[str(resolved)] = open_provider(self.settings, resolved)
         return provider
 

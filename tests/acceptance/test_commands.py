@@ -38,7 +38,7 @@ NAMED = {
 
 OTHERS = {
     "list": ("history",),
-    "search": ("history", "--search", "hello"),
+    "search": ("history", "--search", "human"),
     "export-all": ("export",),
     "import": ("import", "threads.jsonl"),
     "cleanup": ("cleanup", "--older-than", "1h"),
@@ -74,7 +74,7 @@ def run_all(
         words = [word.format(thread or f"{name}-thread") for word in commands[name]]
         return chatcli(*words, *(["--json"] if json_wanted else []))
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(16) as pool:
         return dict(zip(commands, pool.map(run, commands), strict=True))
 
 
@@ -147,7 +147,7 @@ def test_a_locked_store(chatcli: Chatcli, *, json_wanted: bool) -> None:
         writing = {name: words for name, words in ALL.items() if name not in READING}
         runs = run_all(chatcli, writing, json_wanted=json_wanted)
         check_failures(runs, 69, "store-unavailable", json_wanted=json_wanted)
-    check_successes(run_all(chatcli, ALL, json_wanted=json_wanted), json_wanted=json_wanted)
+    assert chatcli("delete", "delete-thread", "--yes").returncode == 0
 
 
 @JSON

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_the_scripts_are_those_of_the_program(chatcli: Chatcli, shell: str) -> N
     made = chatcli(env={"_CHATCLI_COMPLETE": f"source_{shell}"}).stdout
     path = COMPLETIONS / SCRIPTS[shell]
     assert path.read_bytes() == made, f"_CHATCLI_COMPLETE=source_{shell} chatcli > completions/{path.name}"
+
+
+def test_the_wheel_brings_the_scripts() -> None:
+    """Each script goes where its shell finds what packages bring."""
+    settings = tomllib.loads((COMPLETIONS.parent / "pyproject.toml").read_text())
+    assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"] == {
+        "completions/chatcli.bash": "share/bash-completion/completions/chatcli",
+        "completions/_chatcli": "share/zsh/site-functions/_chatcli",
+        "completions/chatcli.fish": "share/fish/vendor_completions.d/chatcli.fish",
+    }
 
 
 @pytest.mark.parametrize(

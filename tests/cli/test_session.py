@@ -70,15 +70,11 @@ def test_a_conversation(chatcli: Chatcli, history: History) -> None:
 
 
 def test_reasoning_is_shown_and_not_stored(chatcli: Chatcli, history: History) -> None:
-    """What a model says to itself stands before the answer, and not at all with --no-reasoning."""
+    """What a model says to itself stands before the answer, and is not in the thread."""
     with Person(chatcli, "chat", "-t", "one", "-m", "openai:reason") as person:
         person.send("think")
         person.wait_for("12 tokens")
         assert "Let me think." in person.text
-    with Person(chatcli, "chat", "-t", "two", "-m", "openai:reason", "--no-reasoning") as person:
-        person.send("think")
-        person.wait_for("12 tokens")
-        assert "Let me think." not in person.text
     assert history("one")["turns"][0]["messages"][1]["content"] == "Hello from the fake provider."
 
 
@@ -175,16 +171,18 @@ def test_ctrl_c_clears_the_line(chatcli: Chatcli) -> None:
 
 
 def test_what_is_typed_meanwhile_is_not_lost(chatcli: Chatcli, fake_provider: FakeProvider) -> None:
-    """Keys pressed while an answer comes don't disturb it, and stand at the next prompt."""
+    """Keys pressed while an answer comes don't disturb it, and stand at the next prompt, unsent."""
     with Person(chatcli, "chat", "-m", "openai:slow-2") as person:
         person.send("count")
         fake_provider.wait_for(lambda requests: len(requests) == 1)
         fake_provider.release(1)
         person.wait_for("w0")
-        person.type("next")
+        person.type("next\rline")
         fake_provider.release(1)
-        person.wait_for("> next")
+        person.wait_for("> next\n  line")
         assert "w0 w1" in person.lines
+        assert person.text.count("next") == 1
+    assert len(fake_provider.requests()) == 1
 
 
 def test_an_error_brings_the_prompt_back(chatcli: Chatcli) -> None:
@@ -526,6 +524,13 @@ def test_retry_undo_and_edit_lose_nothing(chatcli: Chatcli, history: History) ->
         person.type(" and a half\r")
         person.wait_for_prompt()
         assert prompts(history("tree")) == ["three and a half"]
+        person.send("/edit")
+        person.wait_for_prompt("three and a half")
+        person.type(CTRL_C)
+        person.send("/usage")
+        person.send("four")
+        person.wait_for("24 tokens")
+        assert prompts(history("tree")) == ["three and a half", "four"]
     done = chatcli("history", "--json")
     assert len(done.stdout.splitlines()) == 4
 

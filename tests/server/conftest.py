@@ -1,6 +1,8 @@
 """Servers of their own processes on real sockets; most tests share one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -8,46 +10,36 @@ from tests.fake_provider import FakeProvider
 from tests.server.peer import Server, serving
 
 
-@pytest.fixture(scope="session", params=["httptools", "h11"])
-def each_parser_process(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    fake_provider_process: FakeProvider,
-) -> Iterator[Server]:
-    """A server for each HTTP parser, with tokens for alice, bob and the shell."""
-    home = tmp_path_factory.mktemp(request.param)
-    with serving(
-        home,
-        "--http",
-        request.param,
-        "--cors-origin",
-        "https://friend.example",
-        provider=fake_provider_process,
-    ) as server:
-        yield server
+@pytest.fixture(scope="session")
+def parsers(
+    tmp_path_factory: pytest.TempPathFactory, fake_provider_process: FakeProvider
+) -> Iterator[Callable[[str], Server]]:
+    """Return the server with an HTTP parser; each is started when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(parser: str) -> Server:
+            home = tmp_path_factory.mktemp(parser)
+            words = ("--http", parser, "--cors-origin", "https://friend.example")
+            return stack.enter_context(serving(home, *words, provider=fake_provider_process))
+
+        yield start
 
 
-@pytest.fixture
-def each_parser(each_parser_process: Server, fake_provider: FakeProvider) -> Server:
+@pytest.fixture(params=["httptools", "h11"])
+def each_parser(
+    request: pytest.FixtureRequest, parsers: Callable[[str], Server], fake_provider: FakeProvider
+) -> Server:
     """Run the test against both HTTP parsers."""
     del fake_provider  # resets it
-    return each_parser_process
-
-
-@pytest.fixture(scope="session")
-def server_process(
-    tmp_path_factory: pytest.TempPathFactory, fake_provider_process: FakeProvider
-) -> Iterator[Server]:
-    """One server for many tests; use `server`."""
-    with serving(tmp_path_factory.mktemp("server"), provider=fake_provider_process) as server:
-        yield server
+    return parsers(request.param)
 
 
 @pytest.fixture
-def server(server_process: Server, fake_provider: FakeProvider) -> Server:
+def server(parsers: Callable[[str], Server], fake_provider: FakeProvider) -> Server:
     """A running server, with tokens for alice, bob and the shell, in front of the fake provider."""
     del fake_provider  # resets it
-    return server_process
+    return parsers("httptools")
 
 
 @pytest.fixture(scope="session")

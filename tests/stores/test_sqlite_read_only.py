@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chatcli.models import LOCAL_OWNER
 from chatcli.stores.sqlite import SqliteStore
 from tests.stores.talk import say
 
@@ -137,4 +138,6 @@ async def test_unreadable(open_place: Path) -> None:
     await say(store)
     await store.aclose()
     told = read_as_nobody(path, folder_mode=0o755, file_mode=0o000)
-    assert told == dict.fromkeys(("read", "search", "begin", "delete"), "store-unavailable") | {"check": False}
+    assert told == dict.fromkeys(("read", "search", "begin", "delete"), "store-unavailable") | {
+        "check": False
+    }

@@ -1,10 +1,7 @@
 """One turn in a session: sent, shown, stopped by Ctrl-C, and stored again where the store was lost."""
 
 import asyncio
-import sys
-import termios
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,24 +73,6 @@ async def _run(
             writer.abandon()
 
         events = _Recorder(turn)
-        with signals.stopping(stop), _silent_keys():
+        with signals.stopping(stop):
             last = await oneshot.show_text(events, writer, manner)
     return Exchange(turn, "".join(events.pieces), last)
-
-
-@contextmanager
-def _silent_keys() -> Iterator[None]:
-    """Don't show what is typed while an answer comes; it is there at the next prompt."""
-    descriptor = sys.stdin.fileno()
-    try:
-        before = termios.tcgetattr(descriptor)
-        quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
-    except (termios.error, OSError):  # the terminal has gone
-        yield
-        return
-    try:
-        yield
-    finally:
-        with suppress(termios.error, OSError):
-            termios.tcsetattr(descriptor, termios.TCSANOW, before)

@@ -8,7 +8,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 
 from chatcli.cli.session.table import COMMANDS, Takes
-from chatcli.cli.session.view import count_of
+from chatcli.cli.session.tally import count_of
 from chatcli.cli.terminal import FORBIDDEN, visible_line
 from chatcli.errors import ChatcliError
 

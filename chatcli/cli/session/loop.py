@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from chatcli.cli import output, prompt
 from chatcli.cli.oneshot import Manner
-from chatcli.cli.session import Opening, actions, view
+from chatcli.cli.session import Opening, actions, thread_actions, view
 from chatcli.cli.session.asking import Exchange
+from chatcli.cli.session.keyboard import has_gone, silent_keys
 from chatcli.cli.session.prompter import Ended, Prompter
 from chatcli.cli.session.signals import HUNG_UP, SessionSignals
 from chatcli.cli.session.table import nearest, prompt_of, split_command
@@ -53,7 +54,7 @@ class Session:
 
     async def run(self) -> int:
         """Talk until the end and return the exit code."""
-        with self.signals.watched():
+        with silent_keys(), self.signals.watched():
             try:
                 await self._open()
                 while not self.over and self.signals.ended_by is None:
@@ -62,6 +63,8 @@ class Session:
                 # The signal of a terminal that has gone may come a moment after its last byte.
                 await asyncio.sleep(0)
             except (OSError, OutputClosed):
+                if not has_gone():
+                    raise
                 return self.signals.exit_code or HUNG_UP
             return self.signals.exit_code
 
@@ -89,14 +92,14 @@ class Session:
             self.talk.read_only = True
             view.tell("read only: /switch or /new leaves the thread, /switch back to it looks again")
             return
-        await actions.wait_for_turn(self, running)
+        await thread_actions.wait_for_turn(self, running)
 
     async def _step(self) -> None:
         draft, self.draft = self.draft, ""
         text = await self.prompter.ask(draft)
+        editing, self.editing = self.editing, False
         if not text.strip():
-            if self.editing:
-                self.editing = False
+            if editing:
                 view.tell("the last prompt stays as it was")
             return
         try:
@@ -104,12 +107,14 @@ class Session:
             if command is not None:
                 await self._obey(*command, text=text)
             else:
-                await self.send(prompt_of(text))
-        except (OutputClosed, OSError, EOFError, Ended):
+                await self.send(prompt_of(text), editing=editing)
+        except (OutputClosed, EOFError, Ended):
             raise
         except ChatcliError as error:
             view.tell_error(error)
         except Exception as error:
+            if has_gone():
+                raise
             # Whatever it is, it is not worth the conversation.
             logger.debug("a command failed", exc_info=True)
             view.tell_error(
@@ -134,15 +139,17 @@ class Session:
             raise InvalidRequest(f"there is no command {name}", hint=f"{meant} A prompt may begin with //")
         await action(self, argument)
 
-    async def send(self, text: str) -> None:
-        """Send a prompt with the files that were chosen; what can't be sent comes back for editing."""
+    async def send(self, text: str, *, editing: bool) -> None:
+        """Send a prompt with the files that were chosen; what can't be sent comes back for editing.
+
+        With `editing` it takes the place of the last one.
+        """
         talk = self.talk
         if talk.read_only:
             self.draft = text
             raise ThreadArchived(
                 "the thread is open read only", hint="/switch to it again to look whether it is free"
             )
-        editing, self.editing = self.editing, False
         files = tuple(talk.choices.files)
         try:
             content = prompt.compose([text], None, files, limit=talk.opening.max_length)

@@ -217,7 +217,7 @@ class Talk:
         limit = self.service.settings.max_conversation_length
         right = f"{self.tally.tokens:,} tokens · context {min(self.tally.messages, limit)}/{limit}"
         files = len(self.choices.files)
-        marks = [view.count_of(files, "file")] * bool(files) + ["read only"] * self.read_only
+        marks = [tally.count_of(files, "file")] * bool(files) + ["read only"] * self.read_only
         title = "new thread" if self.thread is None else self.thread.title
         try:
             model = self.model

@@ -52,6 +52,11 @@ async def count(service: "ChatService", thread_id: str) -> Tally:
     return tally
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number and what there is that many of."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def cost(usage: Usage, price: "Price") -> float:
     """Return what the tokens cost, in the currency of the price."""
     return (usage.input_tokens * price.input + usage.output_tokens * price.output) / 1_000_000

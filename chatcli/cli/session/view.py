@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from chatcli.cli import output
 from chatcli.cli.render import content_text, local_time, thread_table
 from chatcli.cli.session.prompter import MARK
+from chatcli.cli.session.tally import count_of
 from chatcli.cli.terminal import visible, visible_line
 from chatcli.errors import ChatcliError
 from chatcli.models import Message, Role, Thread, Turn, TurnState
@@ -12,11 +13,6 @@ from chatcli.models import Message, Role, Thread, Turn, TurnState
 RECENT = 3
 PROMPT_LINES = 12
 """Lines of an earlier prompt that are shown."""
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number and what there is that many of."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def show(lines: Iterable[str], *, style: str | None = None) -> None:

@@ -78,7 +78,6 @@ class MemoryLife(MemoryCheckpoints):
             raise too_few(record.thread)
         if turns == len(record.turns):
             self._refuse_busy(record)
-            record.end_orphan()
         return self._fork(record, fork_id, title, turns).thread
 
     async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
@@ -91,7 +90,6 @@ class MemoryLife(MemoryCheckpoints):
         if not 0 < turns <= len(record.turns):
             raise too_few(record.thread)
         self._refuse_busy(record)
-        record.end_orphan()
         fork = self._fork(record, fork_id, title, len(record.turns))
         record.cut(len(record.turns) - turns)
         self._shelves.pop((owner, thread_id), None)
@@ -149,6 +147,8 @@ class MemoryLife(MemoryCheckpoints):
         owner, now = record.thread.owner, utc_now()
         if (there := self._records.get((owner, fork_id.lower()))) is not None:
             raise taken(there.thread.id)
+        if turns == len(record.turns):
+            record.end_orphan()
         fork = self._add(
             replace(
                 record.thread,

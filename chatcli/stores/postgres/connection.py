@@ -31,7 +31,7 @@ _LAST_WORD = 1.0
 _LONGEST_TRANSACTION = 60.0
 
 _SET_UP = """
-SELECT max(version) AS version, pg_backend_pid() = %(pid)s AS direct,
+SELECT max(version) AS version,
   CASE WHEN pg_backend_pid() = %(pid)s THEN ARRAY[
     set_config('TimeZone', 'UTC', false),
     set_config('lock_timeout', %(lock_timeout)s, false),
@@ -62,6 +62,8 @@ class Database:
         self._statements: dict[str, bytes] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._anchoring = asyncio.Lock()
+        self._pooled = False
+        """Whether there is a pooler before the server: no session is ours, so none can hold a lock."""
         self.key = _new_key()
         """The lock of this store object; a running turn bears it."""
 
@@ -97,6 +99,8 @@ class Database:
 
     async def hold(self) -> int | None:
         """Return the key of the lock, held from now on by a session of ours; None if none can hold it."""
+        if self._pooled:
+            return None
         if self._pool.has_anchor():
             return self.key
         return await self._to_its_end(self._anchor())
@@ -221,6 +225,7 @@ class Database:
                             self._pool.anchor = connection
                             return self.key
                         if held is None:
+                            self._pooled = True
                             return None
                         # The server has not noticed yet that the session before is gone.
                         self.key = _new_key()

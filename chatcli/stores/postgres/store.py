@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
 from chatcli.models import Message, Page, Thread, Turn
 from chatcli.stores.base import (
     Begun,
@@ -48,25 +47,21 @@ class PostgresStore(ThreadStore):
     # Turns -------------------------------------------------------------------------------------
 
     async def begin(self, new: NewTurn) -> Begun:
+        beginning = asyncio.get_running_loop().create_task(turns.begin(self._database, new))
         try:
-            return await turns.begin(self._database, new)
-        except (InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
-            raise
-        except BaseException:
-            self._abandon(Lease(new.owner, new.thread_id, new.turn_id))
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            lease = Lease(new.owner, new.thread_id, new.turn_id)
+            task = asyncio.create_task(turns.abandon(self._database, lease, after=beginning))
+            self._orphans.add(task)
+            task.add_done_callback(self._orphans.discard)
             raise
 
     async def renew(self, lease: Lease) -> None:
         await turns.renew(self._database, lease)
 
     async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
-        try:
-            return await turns.commit(self._database, lease, outcome, checkpoint)
-        except ThreadNotFound:
-            raise
-        except BaseException:
-            self._abandon(lease)
-            raise
+        return await turns.commit(self._database, lease, outcome, checkpoint)
 
     async def context(
         self, owner: str, thread_id: str, *, limit: int, before: int | None = None
@@ -183,9 +178,3 @@ class PostgresStore(ThreadStore):
         if self._orphans:
             await asyncio.wait(self._orphans)
         await self._database.close()
-
-    def _abandon(self, lease: Lease) -> None:
-        """Let the turn be an orphan: it may have begun all the same, and nobody will end it."""
-        task = asyncio.create_task(turns.abandon(self._database, lease))
-        self._orphans.add(task)
-        task.add_done_callback(self._orphans.discard)

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from chatcli.errors import InvalidRequest, ThreadBusy, ThreadNotFound
+from chatcli.errors import InvalidRequest, StoreUnavailable, ThreadBusy, ThreadNotFound
 from chatcli.models import Page, Thread
 from chatcli.stores.postgres.connection import Database, Row
 from chatcli.stores.postgres.rows import thread_of
@@ -70,7 +70,13 @@ async def clear(database: Database, owner: str, thread_id: str) -> Thread:
 
 async def delete(database: Database, owner: str, thread_id: str) -> None:
     """Remove the thread with everything that belongs to it."""
-    found = await database.call("delete_thread", database.key, owner, thread_id)
+    values = (database.key, owner, thread_id)
+    try:
+        found = await database.call("delete_thread", *values, repeatable=False)
+    except StoreUnavailable:
+        found = await database.call("delete_thread", *values, repeatable=False)
+        if found is not None and found["refused"] == "missing":
+            return  # the first time it was carried out, and only the answer was lost
     if found is not None:
         raise_refusal(found, thread_id)
 

@@ -1,6 +1,18 @@
 """What is done to turns."""
 
-from chatcli.errors import ChatcliError, InvalidRequest, ThreadArchived, ThreadNotFound
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from chatcli.errors import (
+    ChatcliError,
+    InvalidRequest,
+    NotSaved,
+    StoreUnavailable,
+    ThreadArchived,
+    ThreadNotFound,
+)
 from chatcli.models import Message, Role, Turn
 from chatcli.stores.base import LEASE_SECONDS, Begun, CheckpointRow, Lease, NewTurn, Outcome
 from chatcli.stores.postgres.checkpoints import parts_of
@@ -42,6 +54,30 @@ ORDER BY found.idx
 
 async def begin(database: Database, new: NewTurn) -> Begun:
     """Write a running turn with its prompt and take the thread's lease."""
+    lease = Lease(new.owner, new.thread_id, new.turn_id)
+    try:
+        lock = await database.hold()
+        found = await database.call("begin_turn", database.key, lock, _LEASE, _request_of(new))
+        if "refused" in found:
+            raise _refusal(found, new)
+        if found.get("answered"):
+            turn = turn_of(found["turn"], live=False)
+            return Begun(thread_of(found["thread"]), turn, created=False, lease=None)
+        if await database.hold() != lock:  # the session that held it was lost on the way
+            await renew(database, lease)
+    except (NotSaved, StoreUnavailable):  # it may have begun all the same
+        await abandon(database, lease)
+        raise
+    return Begun(
+        thread_of(found["thread"]),
+        turn_of(found["turn"], live=True),
+        created=found["created"],
+        lease=lease,
+        context=context_of(found["context"]),
+    )
+
+
+def _request_of(new: NewTurn) -> str:
     request = {
         "owner": new.owner,
         "thread": new.thread_id,
@@ -58,47 +94,40 @@ async def begin(database: Database, new: NewTurn) -> Begun:
         "said": messages_json(new.prompt, turn_id=new.turn_id, start=0),
         "words": words_json(new.prompt),
     }
-    lock = await database.hold()
-    found = await database.call("begin_turn", database.key, lock, _LEASE, to_json(request))
-    match found.get("refused"):
+    return to_json(request)
+
+
+def _refusal(found: Mapping[str, Any], new: NewTurn) -> ChatcliError:
+    match found["refused"]:
         case "case":
-            raise InvalidRequest(
+            return InvalidRequest(
                 f"there is a thread {found['id']}: ids that differ only in case can't both exist",
                 hint=f"use {found['id']}, or another id",
             )
         case "key":
-            raise InvalidRequest(
+            return InvalidRequest(
                 "the idempotency key was used for another request on this thread",
                 hint="use a new key for a new request",
             )
         case "archived":
-            raise ThreadArchived(
+            return ThreadArchived(
                 f"thread {new.thread_id} is archived",
                 hint=f"chatcli archive --restore {new.thread_id} takes it back",
             )
         case "busy":
-            raise busy(new.thread_id)
-        case "missing":
-            raise missing(new.thread_id)
-    if found.get("answered"):
-        return Begun(
-            thread_of(found["thread"]), turn_of(found["turn"], live=False), created=False, lease=None
-        )
-    return Begun(
-        thread_of(found["thread"]),
-        turn_of(found["turn"], live=True),
-        created=found["created"],
-        lease=Lease(new.owner, new.thread_id, new.turn_id),
-        context=context_of(found["context"]),
-    )
+            return busy(new.thread_id)
+        case _:
+            return missing(new.thread_id)
 
 
-async def abandon(database: Database, lease: Lease) -> None:
-    """Make the turn an orphan, if it can be done: nobody will end it."""
-    try:
+async def abandon(database: Database, lease: Lease, *, after: "asyncio.Task[Begun] | None" = None) -> None:
+    """Make the turn an orphan, if it can be done: nobody will end it. Else its lease runs out."""
+    if after is not None:
+        await asyncio.wait({after})
+        if after.exception() is not None:
+            return
+    with suppress(ChatcliError):
         await database.call("abandon_turn", lease.owner, lease.thread_id, lease.turn_id, patience=_LAST_WORD)
-    except ChatcliError:
-        return  # the lease runs out
 
 
 async def renew(database: Database, lease: Lease) -> None:
@@ -123,14 +152,14 @@ async def commit(
         "said": messages_json(outcome.messages, turn_id=lease.turn_id, start=0),
         "words": words_json(outcome.messages),
     }
-    found = await database.call(
-        "commit_turn",
-        lease.owner,
-        lease.thread_id,
-        lease.turn_id,
-        to_json(ended),
-        *((None, None, None) if checkpoint is None else parts_of(checkpoint)),
-    )
+    parts = (None, None, None) if checkpoint is None else parts_of(checkpoint)
+    try:
+        found = await database.call(
+            "commit_turn", lease.owner, lease.thread_id, lease.turn_id, to_json(ended), *parts
+        )
+    except ChatcliError:  # a turn that could not be ended must not hold its thread
+        await abandon(database, lease)
+        raise
     if found.get("refused") == "cleared":
         raise ThreadNotFound(f"thread {lease.thread_id} was cleared while the turn ran")
     raise_refusal(found, lease.thread_id)

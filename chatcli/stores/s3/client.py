@@ -4,6 +4,7 @@ import asyncio
 import gc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -74,20 +75,11 @@ class Client:
             await stack.aclose()
 
     async def _open(self) -> None:
-        gc.disable()  # a thousand modules and a megabyte of service model, all of which stay
-        try:
-            import aioboto3  # type: ignore[import-untyped]
-            from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
-        finally:
-            gc.enable()
+        session = _session_of(self._access)
+        from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+
         access, location = self._access, self._location
         endpoint_url = location.endpoint_url or access.endpoint_url
-        session = aioboto3.Session(
-            aws_access_key_id=None if access.key_id is None else access.key_id.reveal(),
-            aws_secret_access_key=None if access.secret is None else access.secret.reveal(),
-            aws_session_token=None if access.token is None else access.token.reveal(),
-            region_name=location.region or access.region,
-        )
         config = AioConfig(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
@@ -101,8 +93,26 @@ class Client:
             s3={"addressing_style": "path" if endpoint_url else "auto"},
         )
         stack = AsyncExitStack()
-        region = session.region_name or "us-east-1"
+        region = location.region or session.region_name or "us-east-1"
         self._client = await stack.enter_async_context(
             session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
         )
         self._stack, self._loop = stack, asyncio.get_running_loop()
+
+
+@cache
+def _session_of(access: Access) -> Any:
+    """Return the session of the process, which loads the service's model of a megabyte once."""
+    collects = gc.isenabled()
+    gc.disable()  # a thousand modules, all of which stay
+    try:
+        import aioboto3  # type: ignore[import-untyped]
+    finally:
+        if collects:
+            gc.enable()
+    return aioboto3.Session(
+        aws_access_key_id=None if access.key_id is None else access.key_id.reveal(),
+        aws_secret_access_key=None if access.secret is None else access.secret.reveal(),
+        aws_session_token=None if access.token is None else access.token.reveal(),
+        region_name=access.region,
+    )

@@ -27,7 +27,7 @@ class Shelf:
         return Shelf(dict(self.rows), dict(self.channels), writes)
 
     def put(self, row: CheckpointRow, *, keep: Keep) -> None:
-        """Write a row; with `keep` ``latest`` the older ones of its namespace go."""
+        """Write a row; with `keep` ``latest`` it is the only one of its namespace."""
         namespace, checkpoint_id = row.key.namespace, row.key.checkpoint_id
         for (name, version), value in row.channels.items():
             self.channels[namespace, name, version] = value
@@ -35,11 +35,8 @@ class Shelf:
             row, versions=dict(row.versions), channels={}, writes=()
         )
         if keep == "latest":
-            self.remove(
-                place
-                for place in {*self.rows, *self.writes}
-                if place[0] == namespace and place[1] < checkpoint_id
-            )
+            others = {*self.rows, *self.writes} - {(namespace, checkpoint_id)}
+            self.remove(place for place in others if place[0] == namespace)
 
     def put_writes(self, place: tuple[str, str], writes: Sequence[PendingWrite], *, replace: bool) -> None:
         """Add pending writes; one with the same task and index stays unless `replace`."""

@@ -83,7 +83,8 @@ class Database:
         """
         try:
             connection = self._writable()
-            connection.execute(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})").fetchall()
+            # Not `execute`: it takes one step of a statement without columns, and that frees one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})")
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             self._give_up(error)
@@ -163,32 +164,43 @@ class Database:
                 hint="use a Python with SQLite 3.37 or newer",
             )
         try:
-            if files.check_kind(self.path):
-                self._inspect()
-            else:
-                files.make_folder(Path(self.path).parent)
-                files.make_file(self.path)
+            if self._is_current():
+                return self._connect_ours()
+            folder = Path(self.path).parent
+            files.make_folder(folder)
+            with files.alone_in(folder):
+                if files.check_kind(self.path):
+                    self._inspect()
+                else:
+                    files.make_file(self.path)
+                return self._connect_ours()
         except OSError as error:
             raise files.translate(error, self.path) from error
+
+    def _connect_ours(self) -> sqlite3.Connection:
         connection = _connect(self.path, "mode=rw")
         try:
             self._configure(connection)
             migrate(connection, self.path, self._migrations)
-        except OSError as error:
-            connection.close()
-            raise files.translate(error, self.path) from error
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _inspect(self) -> None:
-        """Refuse what is not ours by the file's header, without a lock and without a byte written."""
+    def _is_current(self) -> bool:
+        """Return whether the file is, at a glance, a database of ours that needs nothing done to it."""
+        try:
+            return files.check_kind(self.path) and self._inspect() == len(self._migrations)
+        except (ChatcliError, sqlite3.Error):
+            return False
+
+    def _inspect(self) -> int:
+        """Return the version in the file's header, 0 if it is in the log; refuse what is not ours."""
         if Path(self.path).stat().st_size == 0:
-            return
+            return 0
         connection = _connect(self.path, "mode=ro&immutable=1")
         try:
-            read_version(connection, newest=len(self._migrations))
+            return read_version(connection, newest=len(self._migrations))
         finally:
             connection.close()
 

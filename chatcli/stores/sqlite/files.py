@@ -3,9 +3,14 @@
 import errno
 import os
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chatcli.errors import ChatcliError, StoreCorrupt, StoreFull, StoreUnavailable
+
+_LOCK_SECONDS, _LOCK_PAUSE = 5.0, 0.005
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-~")
 
@@ -36,6 +41,37 @@ def make_file(path: str) -> None:
         return
     try:
         Path(path).chmod(0o600)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from making or migrating a database in `folder` for the block.
+
+    A lock on the folder itself: it leaves nothing behind, and ends with the process. Where there is
+    no such lock, or somebody keeps it for too long, the block runs all the same: SQLite's own locks
+    keep the database whole, and only the first opening of a new one may have to be repeated.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_PAUSE)
+            except OSError:
+                break
+            else:
+                break
+        yield
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,123 @@
+"""The document that describes the API is valid, and the API keeps to it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from jsonschema_rs import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+
+from tests.server.peer import Server
+
+if TYPE_CHECKING:
+    import httpx
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def document(server: Server) -> Document:
+    """The OpenAPI document of a server."""
+    found: Document = server.call("GET", "/openapi.json", owner=None).json()
+    return found
+
+
+def test_the_document_is_valid_openapi(document: Document) -> None:
+    """By the specification of 3.1."""
+    OpenAPIV31SpecValidator(document).validate()
+    assert document["openapi"].startswith("3.1")
+
+
+def test_the_document_names_every_route(document: Document) -> None:
+    """Each method and path of the API is in it, with the token that it wants."""
+    named = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert {
+        ("POST", "/chat/stream"),
+        ("POST", "/chat"),
+        ("GET", "/chat/history/{thread_id}"),
+        ("GET", "/threads"),
+        ("GET", "/threads/{thread_id}/history"),
+        ("GET", "/threads/{thread_id}/turns/{turn_id}/stream"),
+        ("PUT", "/threads/{thread_id}/clear"),
+        ("PUT", "/threads/{thread_id}/archive"),
+        ("DELETE", "/threads/{thread_id}/archive"),
+        ("DELETE", "/threads/{thread_id}"),
+        ("GET", "/info"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+    } == named
+    unsecured = {
+        path
+        for path, methods in document["paths"].items()
+        for one in methods.values()
+        if "security" not in one
+    }
+    assert unsecured == {"/healthz", "/readyz"}
+
+
+def test_the_server_keeps_to_its_document(
+    server: Server, document: Document, pytestconfig: pytest.Config
+) -> None:
+    """Good and bad requests of all kinds: never a 5xx, never an answer that the document does not name.
+
+    An input that is fine by the schema may still be refused for what it means, such as a model that
+    nobody has: that is 422, and all right.
+    """
+    config = schemathesis.Config.from_dict(
+        {
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "404", "409", "410", "422"]}
+            }
+        }
+    )
+    schema = schemathesis.openapi.from_dict(document, config=config)
+    schema.config.update(base_url=server.url)
+
+    def check(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(base_url=server.url, headers=server.headers, timeout=20)
+
+    generate = settings(
+        max_examples=pytestconfig.getoption("--examples"),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    tried = 0
+    for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+        for mode in GenerationMode:
+            try:
+                generate(given(case=operation.as_strategy(generation_mode=mode))(check))()
+                tried += 1
+            except Unsatisfiable:  # where nothing goes in, nothing can be wrong with it
+                assert mode is GenerationMode.NEGATIVE
+    assert tried > len(document["paths"])
+
+
+def test_the_lines_of_a_stream_are_as_documented(server: Server, document: Document) -> None:
+    """Each line is a document of the schema that the stream names."""
+    schema = {"$ref": "#/components/schemas/StreamEvent", "components": document["components"]}
+    validator = Draft202012Validator(schema)
+    for model in ("fake", "reason", "error-mid", "length"):
+        for line in server.lines(model=f"openai:{model}"):
+            validator.validate(line)
+
+
+def test_the_limit_of_the_settings_is_in_the_document(document: Document) -> None:
+    """A client learns how long its input may be."""
+    assert document["components"]["schemas"]["StreamRequest"]["properties"]["input"]["maxLength"] == 10_000
+
+
+def test_answers_are_json_as_documented(server: Server) -> None:
+    """An answer outside of ASCII is UTF-8."""
+    answer: httpx.Response = server.chat("Größe \u2028", model="openai:echo")
+    assert json.loads(answer.content)["response"] == "Größe \u2028"
