@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -261,22 +262,22 @@ async def test_hang(hasty: ThreadStore, traffic: Traffic) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "error", "said"),
+    ("answer", "error", "said"),
     [
-        (403, "AccessDenied", StoreDenied, "refused our credentials"),
-        (403, "InvalidAccessKeyId", StoreDenied, "refused our credentials"),
-        (403, "RequestTimeTooSkewed", StoreDenied, "clock"),
-        (400, "ExpiredToken", StoreDenied, "refused our credentials"),
-        (404, "NoSuchBucket", ConfigError, "there is no bucket bucket-"),
-        (301, "PermanentRedirect", ConfigError, "another region"),
-        (400, "Canary\x1b", StoreUnavailable, "(400)"),
+        ((403, "AccessDenied"), StoreDenied, "refused our credentials"),
+        ((403, "InvalidAccessKeyId"), StoreDenied, "refused our credentials"),
+        ((403, "RequestTimeTooSkewed"), StoreDenied, "clock"),
+        ((400, "ExpiredToken"), StoreDenied, "refused our credentials"),
+        ((404, "NoSuchBucket"), ConfigError, "there is no bucket bucket-"),
+        ((301, "PermanentRedirect"), ConfigError, "another region"),
+        ((400, "Canary\x1b"), StoreUnavailable, "(400)"),
     ],
 )
 async def test_refusals(
-    hasty: ThreadStore, traffic: Traffic, status: int, code: str, error: type[ChatcliError], said: str
+    hasty: ThreadStore, traffic: Traffic, answer: tuple[int, str], error: type[ChatcliError], said: str
 ) -> None:
     """A refusal is named, and never looks like an empty thread; no key and no word of the server is in it."""
-    traffic.add(Fault(status=status, code=code, times=9999))
+    traffic.add(Fault(status=answer[0], code=answer[1], times=9999))
     for call in (
         lambda: hasty.thread(LOCAL_OWNER, "tea"),
         lambda: hasty.turns(LOCAL_OWNER, "tea"),
@@ -285,7 +286,7 @@ async def test_refusals(
         lambda: hasty.begin(new_turn()),
         lambda: hasty.begin(new_turn(new_id())),
         lambda: hasty.delete(LOCAL_OWNER, "tea"),
-        lambda: hasty.owners(),
+        hasty.owners,
     ):
         with pytest.raises(error) as caught:
             await call()
@@ -379,7 +380,7 @@ async def test_delete_during_a_turn(store: ThreadStore, s3_server: Server, url: 
 
 
 async def test_broken_off_deletion(store: ThreadStore, traffic: Traffic, s3_server: Server, url: str) -> None:
-    """Between burying and removing a thread is gone; nobody takes its place until that is over, or too late."""
+    """A thread that was only buried is gone, and nobody takes its place until its grave is forgotten."""
     await say(store)
     traffic.add(Fault("POST", status=403, code="AccessDenied"))
     with pytest.raises(StoreDenied):
@@ -483,14 +484,12 @@ def test_clock_follows_the_server() -> None:
     stamp = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     date = "Fri, 02 Jan 2026 03:04:05 GMT"
     now = time.monotonic()
-    for wall, expected in (
-        (stamp.timestamp() - 3600, stamp),
-        (stamp.timestamp() + 3600, stamp + timedelta(seconds=1)),
-        (stamp.timestamp() + 0.5, stamp + timedelta(seconds=0.5)),
-    ):
-        clock = ServerClock(lambda wall=wall: wall)
+    for off, expected in ((-3600.0, 0.0), (3600.0, 1.0), (0.5, 0.5)):
+        clock = ServerClock(partial(float, stamp.timestamp() + off))
         clock.observe(date, sent=now, received=now)
-        assert abs(clock.now() - expected) < timedelta(seconds=0.5)
+        assert abs(clock.now() - stamp - timedelta(seconds=expected)) < timedelta(seconds=0.5)
+    clock = ServerClock()
+    clock.observe(date, sent=now, received=now)
     clock.observe("nonsense", sent=now, received=now)
     clock.observe(None, sent=now, received=now)
     clock.observe("Fri, 02 Jan 2026 05:04:05 GMT", sent=now, received=now)

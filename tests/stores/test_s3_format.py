@@ -72,7 +72,7 @@ async def test_earlier_objects_are_read(store: ThreadStore, s3_server: Server, u
 
     assert texts(turns) == [
         ["How hot should green tea be?", "About 80 °C."],
-        ["Og sort te?", "95–100 °C."],
+        ["Og sort te?", "95 °C."],
     ]
     assert {turn.state for turn in turns} == {TurnState.COMPLETE}
     assert [turn.index for turn in turns] == [1, 2]
@@ -118,7 +118,7 @@ async def test_earlier_objects_are_continued(
 
 
 async def test_rich_earlier_messages(store: ThreadStore, s3_server: Server, url: str) -> None:
-    """Parts, calls of tools, ids and times of messages are shown; a prompt without an answer is not complete."""
+    """Parts, calls of tools, ids and times are shown; a prompt without an answer is not complete."""
     put(s3_server, url, "earlier_rich.json")
     answered, asked = await store.turns(LOCAL_OWNER, "tea")
 
@@ -212,7 +212,7 @@ async def test_damage_is_never_overwritten(
         lambda: store.clear(LOCAL_OWNER, "tea"),
         lambda: store.delete(LOCAL_OWNER, "tea"),
     ):
-        with pytest.raises(StoreCorrupt, match="chat_histories/tea.json"):
+        with pytest.raises(StoreCorrupt, match=r"chat_histories/tea\.json"):
             await call()
     assert s3_server.read(url, TEA) == body
     await say(store, "coffee")

@@ -1,17 +1,13 @@
 """The requests to the bucket: read, listed, written on a condition, removed."""
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from chatcli.stores.s3.client import Client
-from chatcli.stores.s3.clock import ServerClock
 from chatcli.stores.s3.errors import (
     LostRace,
     Unanswered,
@@ -19,9 +15,9 @@ from chatcli.stores.s3.errors import (
     ignored,
     refusal,
     unreachable,
-    without_credentials,
 )
 from chatcli.stores.s3.location import Location
+from chatcli.stores.s3.requests import NotModified, Requests, read_body
 
 T = TypeVar("T")
 
@@ -55,7 +51,7 @@ class Listed:
     modified: datetime
 
 
-class Bucket:
+class Bucket(Requests):
     """A bucket on a server that was put to the proof before the first write.
 
     ETags are sent without quotes, as AWS documents it and Ceph requires it, and with quotes once a
@@ -63,10 +59,7 @@ class Bucket:
     """
 
     def __init__(self, location: Location, client: Client, *, patience: float) -> None:
-        self.location = location
-        self.clock = ServerClock()
-        self.patience = patience
-        self._client = client
+        super().__init__(location, client, patience=patience)
         self._quote = ""
         self._proven = False
         self._proving = asyncio.Lock()
@@ -78,15 +71,15 @@ class Bucket:
         condition = {} if held is None else {"IfNoneMatch": self._condition(held)}
 
         async def read() -> Stored:
-            answer = await self._request("get_object", Key=key, **condition)
-            body = await _read(answer["Body"])
+            answer = await self.request("get_object", Key=key, **condition)
+            body = await read_body(answer["Body"])
             if len(body) != answer["ContentLength"]:
                 raise Unanswered
             return _stored(answer, body)
 
         try:
-            return await self._patiently(read)
-        except _NotModified:
+            return await self.patiently(read)
+        except NotModified:
             return UNCHANGED
         except LostRace:
             return None
@@ -95,10 +88,10 @@ class Bucket:
         """Return what the server says of an object, without its bytes."""
 
         async def read() -> Stored:
-            return _stored(await self._request("head_object", Key=key), b"")
+            return _stored(await self.request("head_object", Key=key), b"")
 
         try:
-            return await self._patiently(read)
+            return await self.patiently(read)
         except LostRace:
             return None
 
@@ -121,7 +114,7 @@ class Bucket:
         if after:
             options["StartAfter"] = after
         while True:
-            answer = await self._patiently(partial(self._request, "list_objects_v2", **options))
+            answer = await self.patiently(partial(self.request, "list_objects_v2", **options))
             if "IsTruncated" not in answer:  # an answer of something that is no S3 server
                 raise corrupt(prefix)
             yield answer
@@ -131,7 +124,7 @@ class Bucket:
 
     async def keeps_versions(self) -> bool:
         """Tell whether what is overwritten or removed stays in the bucket as an old version."""
-        answer = await self._patiently(partial(self._request, "get_bucket_versioning"))
+        answer = await self.patiently(partial(self.request, "get_bucket_versioning"))
         return bool(answer.get("Status") == "Enabled")
 
     # Writing -----------------------------------------------------------------------------------
@@ -161,10 +154,10 @@ class Bucket:
         for start in range(0, len(keys), BATCH):
             batch = keys[start : start + BATCH]
             if len(batch) == 1:
-                await self._patiently(partial(self._request, "delete_object", Key=batch[0]))
+                await self.patiently(partial(self.request, "delete_object", Key=batch[0]))
                 continue
             objects = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
-            answer = await self._patiently(partial(self._request, "delete_objects", Delete=objects))
+            answer = await self.patiently(partial(self.request, "delete_objects", Delete=objects))
             for failure in answer.get("Errors", ()):
                 error = refusal(self.location, 500, str(failure.get("Code", "")), conditional=False)
                 raise unreachable(self.location) if isinstance(error, Unanswered) else error
@@ -175,7 +168,7 @@ class Bucket:
             return
         async with self._proving:
             if not self._proven:
-                await self._patiently(self._prove)
+                await self.patiently(self._prove)
                 self._proven = True
 
     async def _prove(self) -> None:
@@ -209,7 +202,7 @@ class Bucket:
             options["Metadata"] = {_METADATA: summary}
         if storage_class is not None:
             options["StorageClass"] = storage_class
-        answer = await self._request("put_object", **options)
+        answer = await self.request("put_object", **options)
         if not answer.get("ETag"):
             raise Unanswered
         return str(answer["ETag"]).strip('"')
@@ -220,103 +213,6 @@ class Bucket:
 
     def _condition(self, etag: str) -> str:
         return f"{self._quote}{etag}{self._quote}"
-
-    # One request -------------------------------------------------------------------------------
-
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat what does no harm twice until it is answered, but not for longer than `patience`."""
-        pause = _FIRST_PAUSE
-        async with within(self):
-            while True:
-                try:
-                    return await attempt()
-                except Unanswered:
-                    await rest(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def _request(self, operation: str, **options: Any) -> Any:
-        """Make one request; an error is one of ours, `LostRace` or `Unanswered`, and quotes nothing."""
-        from botocore.exceptions import (  # type: ignore[import-untyped]
-            BotoCoreError,
-            ClientError,
-            NoCredentialsError,
-            PartialCredentialsError,
-        )
-        from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
-
-        client = await self._client.get()
-        sent = time.monotonic()
-        failure: Exception
-        try:
-            answer = await getattr(client, operation)(Bucket=self.location.bucket, **options)
-        except ClientError as error:
-            told = error.response.get("ResponseMetadata", {})
-            self._observe(told, sent)
-            status = int(told.get("HTTPStatusCode", 0))
-            if status == 304:  # noqa: PLR2004 - Not Modified
-                failure = _NotModified()
-            else:
-                code = str(error.response.get("Error", {}).get("Code", ""))
-                failure = refusal(self.location, status, code, conditional=_ON_CONDITION[operation])
-        except (NoCredentialsError, PartialCredentialsError):
-            failure = without_credentials(self.location)
-        except (BotoCoreError, ResponseParserError, OSError):
-            failure = Unanswered()
-        else:
-            self._observe(answer["ResponseMetadata"], sent)
-            return answer
-        raise failure  # out here, so that it has no context: that may quote what was sent
-
-    def _observe(self, told: dict[str, Any], sent: float) -> None:
-        date = told.get("HTTPHeaders", {}).get("date")
-        self.clock.observe(date, sent=sent, received=time.monotonic())
-
-
-_ON_CONDITION = {
-    "get_object": True,
-    "head_object": True,
-    "put_object": True,
-    "list_objects_v2": False,
-    "delete_object": False,
-    "delete_objects": False,
-    "get_bucket_versioning": False,
-}
-
-
-class _NotModified(Exception):
-    """The object is the one that the caller holds."""
-
-
-@asynccontextmanager
-async def within(bucket: Bucket) -> AsyncIterator[None]:
-    """Raise `StoreUnavailable` if the block takes longer than the bucket's patience."""
-    late = False
-    try:
-        async with asyncio.timeout(bucket.patience):
-            yield
-    except TimeoutError:
-        late = True
-    if late:
-        raise unreachable(bucket.location)
-
-
-async def rest(seconds: float) -> None:
-    """Sleep for half of `seconds` to all of it, so that those who wait do not march in step."""
-    await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
-
-
-async def _read(stream: Any) -> bytes:
-    """Return the bytes of an object; a stream that broke off raises `Unanswered`."""
-    import aiohttp
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        async with stream:
-            body: bytes = await stream.read()
-            return body
-    except (aiohttp.ClientError, BotoCoreError, OSError):
-        pass
-    raise Unanswered
 
 
 def _stored(answer: dict[str, Any], body: bytes) -> Stored:

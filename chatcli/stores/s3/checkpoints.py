@@ -99,7 +99,7 @@ class S3Checkpoints(ThreadStore):
             places = self._places(key.owner, key.thread_id)
         except InvalidRequest:  # what can't be an id is no thread's
             return []
-        return [document.shelf for document in await asyncio.gather(*map(self._objects.read, places))]
+        return [(await self._objects.read(place)).shelf for place in places]
 
     async def _change_shelf(
         self, owner: str, thread_id: str, work: Callable[[Document, Moment], None]

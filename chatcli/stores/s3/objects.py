@@ -16,10 +16,11 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
-from chatcli.stores.s3.bucket import UNCHANGED, Bucket, Stored, rest, within
+from chatcli.stores.s3.bucket import UNCHANGED, Bucket, Stored
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.errors import LostRace, Unanswered
 from chatcli.stores.s3.names import Names
+from chatcli.stores.s3.requests import rest, within
 from chatcli.stores.s3.summary import metadata_of
 from chatcli.stores.s3.threads import bury
 from chatcli.stores.s3.turns import Moment

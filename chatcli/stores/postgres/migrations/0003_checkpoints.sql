@@ -50,9 +50,9 @@ BEGIN
   ON CONFLICT (space, channel, version) DO UPDATE SET type = excluded.type, data = excluded.data;
   IF latest THEN
     DELETE FROM checkpoint_writes AS written USING checkpoints
-    WHERE checkpoints.space = of_space AND checkpoints.id < new.id
+    WHERE checkpoints.space = of_space AND checkpoints.id <> new.id
       AND written.space = of_space AND written.checkpoint_id = checkpoints.id;
-    DELETE FROM checkpoints WHERE space = of_space AND id < new.id;
+    DELETE FROM checkpoints WHERE space = of_space AND id <> new.id;
     PERFORM drop_unnamed_channels(of_space);
   END IF;
   RETURN NULL;

@@ -194,7 +194,7 @@ BEGIN
     END IF;
   END LOOP;
   RETURN json_build_object(
-    'scanned', coalesce(least(cardinality(step), most), 0), 'removed', to_json(removed),
+    'scanned', least(coalesce(cardinality(step), 0), most), 'removed', to_json(removed),
     'busy', to_json(busy), 'freed', freed,
     'cursor', CASE WHEN cardinality(step) > most AND most > 0 THEN step[most].used END
   );
