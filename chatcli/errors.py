@@ -7,7 +7,7 @@
     ├── InvalidText, TooLong, ContentFiltered, StoreCorrupt   65
     ├── ThreadNotFound                                        66
     ├── ProviderUnavailable, ProviderTimeout,
-    │   StoreUnavailable                                      69
+    │   StoreUnavailable, ServerUnavailable                   69
     ├── NotSaved ── StoreFull                                 74
     ├── OutputClosed                                          74
     ├── ThreadBusy, ThreadArchived, RateLimited,
@@ -142,6 +142,14 @@ class StoreUnavailable(ChatcliError):
     http_status = 503
 
 
+class ServerUnavailable(ChatcliError):
+    """The server whose threads are wanted can't be reached, hung up, or takes too long."""
+
+    name = "server-unavailable"
+    exit_code = 69
+    http_status = 502
+
+
 class NotSaved(ChatcliError):
     """The turn could not be stored; an answer that was received has been delivered."""
 
@@ -268,3 +276,17 @@ class StoreNewerSchema(ConfigError):
     """The store was written by a newer program; it is not touched."""
 
     name = "store-newer-schema"
+
+
+def find_class(name: str, status: int | None = None) -> type[ChatcliError] | None:
+    """Return the class of the errors with a name; of several the one with the HTTP status, if one has it."""
+    found: type[ChatcliError] | None = None
+    pending: list[type[ChatcliError]] = [ChatcliError]
+    while pending:
+        kind = pending.pop(0)
+        if kind.name == name:
+            if kind.http_status == status:
+                return kind
+            found = found or kind
+        pending.extend(kind.__subclasses__())
+    return found

@@ -88,6 +88,7 @@ def chat(
         typer.Option(min=0.0, metavar="SECONDS", help="How long to wait for a thread that is in use."),
     ] = 30.0,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -116,18 +117,23 @@ def chat(
     )
     if undo is not None and not given:
         output.require_stdout()
-        settings = runtime.load(store=store, env_file=env_file)
+        settings = runtime.load(store=store, server=server, env_file=env_file)
         changed, fork = runtime.run(lambda service: rewind.undo(service, thread or "@last", undo), settings)
         rewind.show(changed, fork, undo, as_json=json, quiet=quiet)
         return
     from chatcli.cli.answer import check_stdout
 
     check_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     limit = settings.max_input_length or MAX_INPUT_LENGTH
     if not (given or retry or json or no_stdin or idempotency_key) and output.can_talk():
         from chatcli.cli import logs, session
 
+        if settings.server is not None:
+            raise InvalidRequest(
+                "a session works on a store, not over a server",
+                hint="give a prompt, or name a store: chatcli chat --store URL",
+            )
         opening = session.Opening(
             max_length=limit,
             thread=thread,

@@ -25,7 +25,11 @@ def threads(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     from chatcli.cli import runtime
 
     try:
-        settings = runtime.load(store=ctx.params.get("store"), env_file=ctx.params.get("env_file"))
+        settings = runtime.load(
+            store=ctx.params.get("store"),
+            server=ctx.params.get("server"),
+            env_file=ctx.params.get("env_file"),
+        )
         if not runtime.never_waits(settings):
             return []
         page = runtime.run(lambda service: _page(service, incomplete), settings)

@@ -58,6 +58,7 @@ def history(
     ] = None,
     form: Annotated[Format | None, typer.Option("--format", help="How to write the turns.")] = None,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -72,7 +73,7 @@ def history(
     _check(thread, tail, form, json=json, of_list=of_list)
     output.require_stdout()
     form = Format.JSON if json else form
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     if thread is not None:
         found, turns = runtime.run(lambda service: _read(service, thread, tail), settings)
         _show(found, turns, form)

@@ -14,7 +14,6 @@ from chatcli.errors import OutputClosed
 from chatcli.events import Event, Failed, Finished, Reasoning, Token
 from chatcli.models import TurnState
 from chatcli.service import ChatService, TurnRequest
-from chatcli.service.turn import RunningTurn
 
 if TYPE_CHECKING:
     from chatcli.cli.reasoning import Thoughts
@@ -133,7 +132,7 @@ async def show_text(turn: AsyncIterable[Event], writer: AnswerWriter, manner: Ma
     raise AssertionError("a turn ends with its last event")
 
 
-async def _show_json(turn: RunningTurn, writer: AnswerWriter, manner: Manner) -> Finished | Failed:
+async def _show_json(turn: AsyncIterable[Event], writer: AnswerWriter, manner: Manner) -> Finished | Failed:
     held: list[str] = []
     async for event in turn:
         if isinstance(event, Token) and not manner.stream:

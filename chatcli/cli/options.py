@@ -9,6 +9,12 @@ Store: TypeAlias = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where threads are kept, as sqlite:///PATH or memory://."),
 ]
+Server: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--server", metavar="URL", help="Use the threads of this server: http://…, https://… or unix:///PATH."
+    ),
+]
 EnvFile: TypeAlias = Annotated[
     Path | None, typer.Option("--env-file", metavar="PATH", help="Read variables from this file.")
 ]

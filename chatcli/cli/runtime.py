@@ -2,8 +2,11 @@
 
 import gc
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from chatcli.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
@@ -15,22 +18,35 @@ _NEVER_WAITING = ("sqlite:", "memory:")
 """Stores whose coroutines never wait if nobody else shares the process: no event loop is needed."""
 
 
-def load(*, store: str | None = None, env_file: Path | None = None, model: str | None = None) -> "Settings":
-    """Return the settings in force, with the flags of the command over everything else."""
+def load(
+    *,
+    store: str | None = None,
+    server: str | None = None,
+    env_file: Path | None = None,
+    model: str | None = None,
+) -> "Settings":
+    """Return the settings in force, with the flags of the command over everything else.
+
+    A store that is named on the command line counts over a server that is named elsewhere.
+    """
     from chatcli.config import load_settings
 
-    return load_settings(
+    if store is not None and server is not None:
+        raise InvalidRequest("--store and --server exclude each other")
+    settings = load_settings(
         {
             "CHATCLI_STORE": store,
+            "CHATCLI_SERVER": server,
             "CHATCLI_ENV_FILE": None if env_file is None else str(env_file),
             "CHATCLI_MODEL": model,
         }
     )
+    return settings if store is None or settings.server is None else replace(settings, server=None)
 
 
 def never_waits(settings: "Settings") -> bool:
     """Say whether the store of `settings` is of this machine, and answers without an event loop."""
-    return settings.store.startswith(_NEVER_WAITING)
+    return settings.server is None and settings.store.startswith(_NEVER_WAITING)
 
 
 def run(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -34,12 +34,21 @@ DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Only show wh
 Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 
+class Place(NamedTuple):
+    """What the command line says about where the threads are."""
+
+    store: str | None
+    server: str | None
+    env_file: Path | None
+
+
 def clear(
     *,
     threads: References,
     yes: Yes = False,
     dry_run: DryRun = False,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -50,8 +59,9 @@ def clear(
     """
     from chatcli.cli.batch import Verb
 
-    manner = _manner(json=json, quiet=quiet, dry_run=dry_run, yes=yes, store=store, env_file=env_file)
-    _apply(threads, Verb("clear", "cleared", _clear, final=True), manner, store, env_file)
+    place = Place(store, server, env_file)
+    manner = _manner(place, json=json, quiet=quiet, dry_run=dry_run, yes=yes)
+    _apply(threads, Verb("clear", "cleared", _clear, final=True), manner, place)
 
 
 def delete(
@@ -60,6 +70,7 @@ def delete(
     yes: Yes = False,
     dry_run: DryRun = False,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -70,8 +81,9 @@ def delete(
     """
     from chatcli.cli.batch import Verb
 
-    manner = _manner(json=json, quiet=quiet, dry_run=dry_run, yes=yes, store=store, env_file=env_file)
-    _apply(threads, Verb("delete", "deleted", _delete, final=True), manner, store, env_file)
+    place = Place(store, server, env_file)
+    manner = _manner(place, json=json, quiet=quiet, dry_run=dry_run, yes=yes)
+    _apply(threads, Verb("delete", "deleted", _delete, final=True), manner, place)
 
 
 def archive(
@@ -80,6 +92,7 @@ def archive(
     restore: Annotated[bool, typer.Option("--restore", help="Take threads out of the archive.")] = False,
     dry_run: DryRun = False,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -92,8 +105,9 @@ def archive(
         if restore
         else Verb("archive", "archived", _archive, final=False)
     )
-    manner = _manner(json=json, quiet=quiet, dry_run=dry_run, yes=True, store=store, env_file=env_file)
-    _apply(threads, verb, manner, store, env_file)
+    place = Place(store, server, env_file)
+    manner = _manner(place, json=json, quiet=quiet, dry_run=dry_run, yes=True)
+    _apply(threads, verb, manner, place)
 
 
 def title(
@@ -183,29 +197,26 @@ async def _restore(service: "ChatService", thread: "Thread") -> "Thread":
     return await service.archive(thread.id, archived=False)
 
 
-def _manner(
-    *, json: bool, quiet: bool, dry_run: bool, yes: bool, store: str | None, env_file: Path | None
-) -> "Manner":
+def _manner(place: Place, *, json: bool, quiet: bool, dry_run: bool, yes: bool) -> "Manner":
     from chatcli.cli.batch import Manner
     from chatcli.config import mask_url
 
     flags = (
-        *(("--store", mask_url(store)) if store is not None else ()),
-        *(("--env-file", str(env_file)) if env_file is not None else ()),
+        *(("--store", mask_url(place.store)) if place.store is not None else ()),
+        *(("--server", mask_url(place.server)) if place.server is not None else ()),
+        *(("--env-file", str(place.env_file)) if place.env_file is not None else ()),
         *(("--json",) if json else ()),
         *(("--quiet",) if quiet else ()),
     )
     return Manner(json=json, quiet=quiet, dry_run=dry_run, yes=yes, flags=flags)
 
 
-def _apply(
-    threads: Sequence[str], verb: "Verb", manner: "Manner", store: str | None, env_file: Path | None
-) -> None:
+def _apply(threads: Sequence[str], verb: "Verb", manner: "Manner", place: Place) -> None:
     from chatcli.cli import runtime
     from chatcli.cli.batch import apply
 
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=place.store, server=place.server, env_file=place.env_file)
     code = runtime.run(lambda service: apply(service, threads, verb, manner), settings)
     if code:
         raise typer.Exit(code)

@@ -4,7 +4,9 @@ import re
 from typing import NoReturn
 
 MASK = "***"
-_PLAIN_PARAMETERS = frozenset({"application_name", "connect_timeout", "db", "region", "sslmode"})
+_PLAIN_PARAMETERS = frozenset(
+    {"application_name", "archive_storage_class", "connect_timeout", "db", "region", "sslmode"}
+)
 
 
 class Secret:

@@ -17,12 +17,13 @@ from chatcli.config.credentials import (
 )
 from chatcli.config.network import Network
 from chatcli.config.secret import Secret, mask_url
-from chatcli.config.sources import Environment, Found
+from chatcli.config.sources import ENVIRONMENT, Environment, Found
 from chatcli.config.tokens import ApiToken, read_tokens
 from chatcli.config.variables import VARIABLES, Variable
 from chatcli.models import LOCAL_OWNER
 
 DEFAULT = "default"
+_ON_THE_SPOT = ("flag --server", ENVIRONMENT)
 PROVIDER_VARIABLES = MappingProxyType({"OPENAI_API_KEY": "OPENAI_BASE_URL", "GROQ_API_KEY": "GROQ_BASE_URL"})
 """The key of each provider that has one of its own, and the base URL that belongs to the key."""
 
@@ -61,6 +62,8 @@ class Settings:
     """PROVIDER:MODEL or an alias; None leaves the choice to the keys that are set."""
     store: str
     """URL of the store; the path of a SQLite one, all that follows ``sqlite:///``, is absolute."""
+    server: str | None
+    """URL of the server whose threads the commands use instead of a store's."""
     s3_bucket: str | None
     aws_access_key_id: Secret | None
     aws_secret_access_key: Secret | None
@@ -163,6 +166,16 @@ class Settings:
             key = "set" if section.names_key else "not set"
             rows.append(Row(f"providers.{name}.api_key", key, section.origin))
         return rows
+
+    @property
+    def server_token(self) -> Secret | None:
+        """The token for `server`; one that was set beside another server is not for this one.
+
+        That of the environment goes to the server of the environment, or of the command line; that of
+        a file to the server of the same file.
+        """
+        token, server = self.origins["CHATCLI_API_TOKEN"], self.origins["CHATCLI_SERVER"]
+        return self.api_token if server == token or (server, token) == _ON_THE_SPOT else None
 
     def read_api_tokens(self) -> tuple[ApiToken, ...]:
         """Return the bearer tokens of the server: the single one, and those of the file.

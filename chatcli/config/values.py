@@ -14,6 +14,7 @@ RATE_UNITS: Mapping[str, float] = MappingProxyType(
     {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 )
 SQLITE = "sqlite:///"
+UNIX = "unix://"
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BASE_URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#\\]*)?")
@@ -125,6 +126,16 @@ def parse_base_url(text: str) -> str:
     if _BASE_URL.fullmatch(parse_text(text)) is None:
         raise ValueError
     return text.rstrip("/")
+
+
+def parse_server(text: str) -> str:
+    """Return the URL of a chatcli server: as HTTP has them, or of a socket file."""
+    if text.startswith(UNIX):
+        path = str(parse_path(text.removeprefix(UNIX)))
+        if not path.startswith("/"):
+            raise ValueError
+        return UNIX + path
+    return parse_base_url(text)
 
 
 def parse_redis_url(text: str) -> str:

@@ -55,6 +55,12 @@ _TABLE = (
         values.parse_store,
         "sqlite:///PATH, memory://, postgresql://… or s3://BUCKET/PREFIX",
     ),
+    Variable(
+        "CHATCLI_SERVER",
+        "server",
+        values.parse_server,
+        "http://… or https://… without a user name, or unix:///PATH",
+    ),
     Variable("S3_BUCKET_NAME", "s3_bucket", values.parse_bucket, "the name of a bucket"),
     Variable("AWS_ACCESS_KEY_ID", "aws_access_key_id", values.parse_token, _TOKEN, secret=True),
     Variable("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", values.parse_token, _TOKEN, secret=True),

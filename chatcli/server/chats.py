@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from chatcli.errors import ChatcliError, ThreadBusy, ThreadNotFound
 from chatcli.events import Failed, Finished, Started, Token
 from chatcli.models import TurnState
+from chatcli.providers.base import ModelOptions
 from chatcli.server import schemas
 from chatcli.server.api import Api
 from chatcli.server.exchange import GONE, exchange_of
@@ -33,6 +35,8 @@ from chatcli.service import TurnRequest
 LONGEST_WAIT = 30.0
 """Seconds that a turn waits for its thread to be free."""
 DEFAULT_LANGUAGE = "English"
+_SHAPING = {"system", "title", "temperature", "max_tokens", "save"}
+"""What only a stream can ask for, and what makes its request another one."""
 
 
 async def stream(api: Api, request: Request) -> EventStream:
@@ -108,14 +112,17 @@ async def _begin(
         thread_id = thread_of_key(owner, key)
     order = TurnOrder(
         service=api.service(owner),
-        request=TurnRequest(
-            prompt=prompt,
-            max_length=api.max_input_length,
-            thread_id=thread_id,
-            model=asked.model,
-            language=asked.language,
-            idempotency_key=key,
-            wait=LONGEST_WAIT if asked.on_busy == "wait" else 0.0,
+        request=_turn_request(
+            asked,
+            TurnRequest(
+                prompt=prompt,
+                max_length=api.max_input_length,
+                thread_id=thread_id,
+                model=asked.model,
+                language=asked.language,
+                idempotency_key=key,
+                wait=LONGEST_WAIT if asked.on_busy == "wait" else 0.0,
+            ),
         ),
         thread_id=thread_id,
         keep_running=keep_running,
@@ -130,9 +137,25 @@ async def _begin(
     return live
 
 
+def _turn_request(asked: schemas.StreamRequest | schemas.ChatRequest, request: TurnRequest) -> TurnRequest:
+    """Return `request` with what only streams can ask for."""
+    if isinstance(asked, schemas.ChatRequest):
+        return request
+    return replace(
+        request,
+        system=asked.system,
+        title=asked.title,
+        options=ModelOptions(asked.temperature, asked.max_tokens),
+        must_exist=asked.must_exist,
+        save=asked.save,
+        wait=request.wait if asked.wait is None or asked.on_busy == "reject" else asked.wait,
+    )
+
+
 def _fingerprint(prompt: str, asked: schemas.StreamRequest | schemas.ChatRequest) -> bytes:
     """Return what makes the request what it is, whichever of the two doors it came through."""
-    return json.dumps([prompt, asked.thread_id, asked.language, asked.model]).encode()
+    more = asked.model_dump(include=_SHAPING, exclude_defaults=True)
+    return json.dumps([prompt, asked.thread_id, asked.language, asked.model, more], sort_keys=True).encode()
 
 
 async def _collect(api: Api, request: Request, asked: schemas.ChatRequest, reader: Reader) -> Response:

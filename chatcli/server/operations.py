@@ -91,6 +91,15 @@ OPERATIONS = (
     ),
     Operation(
         method="GET",
+        path="/threads/{thread_id}",
+        endpoint=threads.show,
+        tag="threads",
+        query=schemas.ThreadQuery,
+        answer=schemas.StoredThread,
+        problems=_THREAD,
+    ),
+    Operation(
+        method="GET",
         path="/threads/{thread_id}/history",
         endpoint=threads.history,
         tag="threads",

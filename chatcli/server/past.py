@@ -1,6 +1,6 @@
 """Turns that have ended, told again as the stream that they were."""
 
-from chatcli.errors import ChatcliError
+from chatcli.errors import ChatcliError, find_class
 from chatcli.events import Event, Failed, Finished, Started, Token
 from chatcli.models import Thread, Turn, TurnError
 from chatcli.server.live import LiveTurn
@@ -27,10 +27,4 @@ def replay(thread: Thread, turn: Turn) -> LiveTurn:
 
 def _error(stored: TurnError) -> ChatcliError:
     """Return an error of the class that has the stored name."""
-    pending: list[type[ChatcliError]] = [ChatcliError]
-    while pending:
-        kind = pending.pop()
-        if kind.name == stored.name:
-            return kind(stored.message)
-        pending.extend(kind.__subclasses__())
-    return ChatcliError(stored.message)
+    return (find_class(stored.name) or ChatcliError)(stored.message)

@@ -10,6 +10,7 @@ from chatcli.stores.base import Hit
 THREAD_ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?$"
 _LINE = r"^[^\x00-\x1f\x7f]+$"
 _TEXT = r"^[^\x00]+$"
+_ANY_TEXT = r"^[^\x00]*$"
 _MAX_PAGE = 100
 
 ThreadId: TypeAlias = Annotated[
@@ -52,6 +53,17 @@ class StreamRequest(_Request):
         default="cancel", description="Whether a turn that nobody reads any more is stopped."
     )
     on_busy: OnBusy = "wait"
+    wait: float | None = Field(
+        default=None, ge=0, le=3600, description="Seconds that `on_busy` waits, where not 30."
+    )
+    must_exist: bool = Field(default=False, description="Refuse a thread that is not there (404).")
+    system: str | None = Field(
+        default=None, pattern=_ANY_TEXT, description="A new system prompt for the thread, from here on."
+    )
+    title: str | None = Field(default=None, pattern=_ANY_TEXT, description="Name the thread.")
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=2**31, description="Most tokens of the answer.")
+    save: bool = Field(default=True, description="Whether anything is stored.")
 
 
 class ChatRequest(_Request):
@@ -76,8 +88,21 @@ class ThreadsQuery(BaseModel):
     archived: Literal["false", "true", "all"] = Field(
         default="false", description="Whether archived threads are left out, listed alone, or listed too."
     )
+    prefix: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=128, description="How the ids begin."
+    )
     search: str | None = Field(
         default=None, pattern=_TEXT, max_length=1000, description="Words to find in prompts and answers."
+    )
+
+
+class ThreadQuery(BaseModel):
+    """Which turns of a thread are shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tail: int | None = Field(
+        default=None, ge=0, le=2**53, description="How many of the newest turns; all where it is missing."
     )
 
 
@@ -143,6 +168,7 @@ class Match(_Answer):
 
     turn_index: int
     line: str
+    marks: list[tuple[int, int]] = Field(description="Where the words stand in it, from and to.")
 
 
 class ThreadList(_Answer):
@@ -150,6 +176,43 @@ class ThreadList(_Answer):
 
     threads: list[ThreadSummary]
     next_cursor: str | None
+
+
+class StoredMessage(_Answer):
+    """One message as it is stored; with pictures its content is a list of parts."""
+
+    id: str
+    role: Role
+    content: str | list[dict[str, Any]]
+    timestamp: AwareDatetime
+
+
+class StoredError(_Answer):
+    """Why a turn did not end well."""
+
+    name: str
+    message: str
+
+
+class StoredTurn(_Answer):
+    """One turn as it is stored."""
+
+    id: str
+    index: int
+    state: TurnState
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    model: str
+    finish_reason: str | None
+    usage: TokenUsage | None
+    error: StoredError | None
+    messages: list[StoredMessage]
+
+
+class StoredThread(ThreadSummary):
+    """A thread with its turns, oldest first, as `chatcli history THREAD --json` shows it."""
+
+    turns: list[StoredTurn]
 
 
 class TurnMessage(_Answer):
@@ -230,7 +293,7 @@ class StreamEvent(_Answer):
 
 def summarise(thread: Thread, hit: Hit | None = None) -> ThreadSummary:
     """Return a thread as lists show it."""
-    match = None if hit is None else Match(turn_index=hit.turn_index, line=hit.line)
+    match = None if hit is None else Match(turn_index=hit.turn_index, line=hit.line, marks=list(hit.marks))
     return ThreadSummary(
         id=thread.id,
         title=thread.title,
@@ -242,6 +305,11 @@ def summarise(thread: Thread, hit: Hit | None = None) -> ThreadSummary:
         owner=thread.owner,
         match=match,
     )
+
+
+def show(thread: Thread, turns: tuple[Turn, ...]) -> StoredThread:
+    """Return a thread with turns of it."""
+    return StoredThread.model_validate({**thread.to_json(), "turns": [turn.to_json() for turn in turns]})
 
 
 def list_messages(turns: tuple[Turn, ...]) -> ChatHistory:

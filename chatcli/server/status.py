@@ -34,6 +34,7 @@ async def info(api: Api, request: Request) -> Response:
                 "chat": "/chat",
                 "chat_history": "/chat/history/{thread_id}",
                 "threads": "/threads",
+                "thread": "/threads/{id}",
                 "thread_history": "/threads/{id}/history",
                 "attach_stream": "/threads/{id}/turns/{turn_id}/stream",
                 "clear_thread": "/threads/{id}/clear",

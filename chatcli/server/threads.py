@@ -24,9 +24,20 @@ async def list_threads(api: Api, request: Request) -> Response:
         hits = await service.search(query.search, limit=query.limit, archived=archived)
         found = [schemas.summarise(hit.thread, hit) for hit in hits]
         return answer_with(schemas.ThreadList(threads=found, next_cursor=None))
-    page = await service.threads(limit=query.limit, cursor=query.cursor, archived=archived)
+    page = await service.threads(
+        limit=query.limit, cursor=query.cursor, archived=archived, prefix=query.prefix
+    )
     listed = [schemas.summarise(thread) for thread in page.threads]
     return answer_with(schemas.ThreadList(threads=listed, next_cursor=page.next_cursor))
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Show a thread with its turns, in full."""
+    tail = read_query(request, schemas.ThreadQuery).tail
+    service, thread_id = find_place(api, request)
+    thread = await service.thread(thread_id)
+    turns = () if tail == 0 else await service.turns(thread_id, tail=tail)
+    return answer_with(schemas.show(thread, turns))
 
 
 async def history(api: Api, request: Request) -> Response:

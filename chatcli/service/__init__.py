@@ -11,7 +11,7 @@ from chatcli.service.requests import TurnRequest, fingerprint
 from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
 from chatcli.stores.base import Begun, NewTurn, ThreadStore, message_id
-from chatcli.text import check_text, check_thread_id, is_generated_id, new_id, title_of
+from chatcli.text import check_thread_id, is_generated_id, new_id, title_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -150,22 +150,15 @@ class ChatService(ThreadService):
         return replace(begun, lease=None, created=False, context=context)
 
     def _new_turn(self, request: TurnRequest, model: str) -> NewTurn:
+        request.check()
         text = text_of(request.prompt)
-        check_text(text, source="the message", limit=request.max_length)
-        for name, value in (
-            ("the system prompt", request.system),
-            ("the title", request.title),
-            ("the language", request.language),
-        ):
-            if value is not None:
-                check_text(value, source=name)
         turn_id, now = new_id(), utc_now()
         prompt = [(Role.HUMAN, request.prompt)]
         if request.system is not None:
             prompt.insert(0, (Role.SYSTEM, request.system))
         return NewTurn(
             owner=self.owner,
-            thread_id=new_id() if request.thread_id is None else check_thread_id(request.thread_id),
+            thread_id=request.thread_id or new_id(),
             turn_id=turn_id,
             model=model,
             prompt=tuple(
@@ -220,8 +213,12 @@ def open_service(settings: "Settings", *, threaded: bool = False) -> ChatService
     """Return the service over the store of `settings`, encrypted where a key is set.
 
     With `threaded` the store works on a thread of its own; without it, its coroutines never
-    suspend where the store allows that.
+    suspend where the store allows that. Where the settings name a server, its threads are used.
     """
+    if settings.server is not None:
+        from chatcli.service.remote import RemoteService
+
+        return RemoteService(settings)
     from chatcli.stores.encrypted import protect
 
     store = open_store(settings.store, threaded=threaded, settings=settings)

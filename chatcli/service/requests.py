@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chatcli.models import Content
+from chatcli.models import Content, text_of
 from chatcli.providers.base import ModelOptions
+from chatcli.text import check_text, check_thread_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,19 @@ class TurnRequest:
     """Seconds to wait for a thread on which another turn is running."""
     on_wait: Callable[[], None] | None = None
     """Called once if there is something to wait for."""
+
+    def check(self) -> None:
+        """Refuse texts and ids that nothing could be done with. Raises `InvalidText` and its like."""
+        check_text(text_of(self.prompt), source="the message", limit=self.max_length)
+        for name, value in (
+            ("the system prompt", self.system),
+            ("the title", self.title),
+            ("the language", self.language),
+        ):
+            if value is not None:
+                check_text(value, source=name)
+        if self.thread_id is not None:
+            check_thread_id(self.thread_id)
 
 
 def fingerprint(request: TurnRequest, model: str) -> str:

@@ -38,7 +38,7 @@ class ThreadService:
             return (await self.last_used()).id
         check_thread_id(reference)
         try:
-            return (await self.store.thread(self.owner, reference)).id
+            return (await self.thread(reference)).id
         except ThreadNotFound:
             if len(reference) < SHORTEST_PREFIX:
                 raise
@@ -51,14 +51,14 @@ class ThreadService:
 
     async def last_used(self) -> Thread:
         """Return the thread that was used last, or raise `ThreadNotFound`."""
-        page = await self.store.threads(self.owner, limit=1)
+        page = await self.threads(limit=1)
         if not page.threads:
             raise ThreadNotFound("there is no thread to continue", hint='begin one: chatcli chat "hello"')
         return page.threads[0]
 
     async def beginning_with(self, prefix: str) -> tuple[Thread, ...]:
         """Return some threads whose ids begin like that, archived ones too."""
-        page = await self.store.threads(self.owner, limit=CANDIDATES, archived=None, prefix=prefix)
+        page = await self.threads(limit=CANDIDATES, archived=None, prefix=prefix)
         return page.threads
 
     # Reading -----------------------------------------------------------------------------------
@@ -74,9 +74,18 @@ class ThreadService:
         thread = await self.store.thread(self.owner, thread_id)
         return await self.store.turns(self.owner, thread_id, after=max(0, thread.turn_count - tail))
 
-    async def threads(self, *, limit: int, cursor: str | None = None, archived: bool | None = False) -> Page:
-        """Return threads, last used first; `archived` None means both kinds."""
-        return await self.store.threads(self.owner, limit=limit, cursor=cursor, archived=archived)
+    async def threads(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        archived: bool | None = False,
+        prefix: str | None = None,
+    ) -> Page:
+        """Return threads, last used first; `archived` None means both kinds, `prefix` how ids begin."""
+        return await self.store.threads(
+            self.owner, limit=limit, cursor=cursor, archived=archived, prefix=prefix
+        )
 
     async def search(self, text: str, *, limit: int, archived: bool | None = False) -> tuple[Hit, ...]:
         """Return the threads in which all words of `text` stand, best match first."""

@@ -24,6 +24,7 @@ from datetime import datetime
 from chatcli.models import Message, Page, Thread, Turn
 from chatcli.stores.records import (
     LEASE_SECONDS,
+    AuditEntry,
     Begun,
     Blob,
     CheckpointKey,
@@ -140,15 +141,17 @@ class ThreadStore(ABC):
         """Give the thread a title. Raises `ThreadNotFound`."""
 
     @abstractmethod
-    async def clear(self, owner: str, thread_id: str) -> Thread:
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
         """Remove the turns and checkpoints and keep the thread. Raises `ThreadNotFound`, `ThreadBusy`."""
 
     @abstractmethod
-    async def delete(self, owner: str, thread_id: str) -> None:
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
         """Remove the thread, its turns and its checkpoints. Raises `ThreadNotFound`, `ThreadBusy`."""
 
     @abstractmethod
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
         """Set or take off the archived mark; twice is harmless. Raises `ThreadNotFound`, `ThreadBusy`."""
 
     # Threads' life -----------------------------------------------------------------------------
@@ -232,6 +235,16 @@ class ThreadStore(ABC):
 
         Raises `ThreadNotFound`, and what `rewriter` raises: nothing has changed then.
         """
+
+    @abstractmethod
+    async def record(self, entry: AuditEntry) -> None:
+        """Add an entry to the audit, which nothing here changes or removes."""
+
+    @abstractmethod
+    async def audit(
+        self, owner: str | None, *, limit: int, before: int | None = None
+    ) -> tuple[AuditEntry, ...]:
+        """Return entries of one owner, or of all, newest first: only those with a number below `before`."""
 
     # LangGraph's checkpoints -------------------------------------------------------------------
 

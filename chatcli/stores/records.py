@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from chatcli.errors import InvalidRequest
-from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage
+from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage, format_time, utc_now
+from chatcli.text import new_id
 
 LEASE_SECONDS = 30.0
 """How long a lease holds without being renewed; holders renew it every third of that."""
@@ -132,12 +133,61 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, when, and from where; never a word of what was said.
+
+    A method of a store that is given one writes it if it did what it was asked to, in the same
+    transaction where the store knows such a thing. What is written stays, and one id is written once.
+    """
+
+    owner: str
+    actor: str
+    """A user of this machine, or the name of a token."""
+    door: str
+    """``cli`` or ``serve``."""
+    origin: str
+    """The machine's name, or the client's address."""
+    action: str
+    thread_id: str | None = None
+    count: int | None = None
+    """Threads that were removed or rewritten, or attempts that were refused."""
+    outcome: str = "done"
+    at: datetime = field(default_factory=utc_now)
+    id: str = field(default_factory=new_id)
+    number: int = 0
+    """The place in the audit, which the store gives: later entries have higher ones."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the wire form."""
+        return {
+            "number": self.number,
+            "at": format_time(self.at),
+            "owner": self.owner,
+            "actor": self.actor,
+            "door": self.door,
+            "origin": self.origin,
+            "action": self.action,
+            "thread_id": self.thread_id,
+            "count": self.count,
+            "outcome": self.outcome,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Expiry:
     """Which threads a cleanup removes: those not used since `before`, but for the `keep` last used."""
 
     before: datetime
     archived_only: bool = False
     keep: int = 0
+    audit: AuditEntry | None = None
+    """Written by a step that removes threads, with their number as its count."""
+
+    def entry_of(self, step: "Sweep") -> AuditEntry | None:
+        """Return what a step writes into the audit, if there is anything to tell."""
+        return (
+            None if self.audit is None or not step.removed else replace(self.audit, count=len(step.removed))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil  # type: ignore[import-untyped]
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -131,9 +132,9 @@ class Files:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return sum(file.stat().st_size for file in self._path.parent.glob(self._path.name + "*"))
 
-    def server_time(self) -> float:
-        """Return the seconds of CPU of the server: there is none."""
-        return 0.0
+    def server_times(self) -> dict[int, float]:
+        """Return the seconds of CPU of the server's processes: there are none."""
+        return {}
 
 
 class Server:
@@ -160,10 +161,13 @@ class Server:
         ((size,),) = self._server.execute("SELECT pg_database_size('{name}')", name=self._name)
         return int(size)
 
-    def server_time(self) -> float:
-        """Return the seconds of CPU of all processes of the server that run now."""
-        processes = self._server.handle.get_postmaster_info().process.children()
-        return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+    def server_times(self) -> dict[int, float]:
+        """Return the seconds of CPU of the server's processes, by their numbers."""
+        times = {}
+        for process in self._server.handle.get_postmaster_info().process.children():
+            with suppress(psutil.NoSuchProcess):
+                times[process.pid] = float(sum(process.cpu_times()[:2]))
+        return times
 
     def _url(self) -> str:
         return f"postgresql://postgres@/{self._name}?host={self._server.folder}"
@@ -188,12 +192,13 @@ class Cost:
 async def measure(step: Callable[[], Awaitable[object]], place: Place, turns: int) -> Cost:
     """Run turns, and return the milliseconds of CPU and the bytes beyond its text of one."""
     await step()
-    before, served, times = place.size(), place.server_time(), []
+    before, earlier, times = place.size(), place.server_times(), []
     for _ in range(turns):
         start = time.process_time_ns()
         await step()
         times.append((time.process_time_ns() - start) / 1e6)
-    served = (place.server_time() - served) / turns * 1e3
+    later = place.server_times()
+    served = sum(later[pid] - earlier[pid] for pid in later.keys() & earlier.keys()) / turns * 1e3
     return Cost(statistics.median(times), served, (place.size() - before) / turns - 2 * len(TEXT))
 
 

@@ -61,7 +61,7 @@ def test_nothing_to_do_shows_the_help(chatcli: "Chatcli") -> None:
         (["history", "one", "two"], "Got unexpected extra argument(s) (two)"),
         (["history", "--tail", "1"], "--tail needs a thread"),
         (["history", "--tail", "0", "t"], "Invalid value for '--tail': 0 is not in the range x>=1"),
-        (["history", "t", "--all"], "--limit, --all and --archived are for the list"),
+        (["history", "t", "--all"], "--limit, --all, --archived and --search are for the list"),
     ],
 )
 def test_usage_errors(chatcli: "Chatcli", words: list[str], said: str) -> None:

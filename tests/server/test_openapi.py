@@ -41,6 +41,7 @@ def test_the_document_names_every_route(document: Document) -> None:
         ("POST", "/chat"),
         ("GET", "/chat/history/{thread_id}"),
         ("GET", "/threads"),
+        ("GET", "/threads/{thread_id}"),
         ("GET", "/threads/{thread_id}/history"),
         ("GET", "/threads/{thread_id}/turns/{turn_id}/stream"),
         ("PUT", "/threads/{thread_id}/clear"),

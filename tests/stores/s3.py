@@ -55,7 +55,7 @@ class Fault:
 
     `status` (with `code` and `body`) is answered instead of asking the server, or with `after`
     once the server has done what it was asked; status 0 hangs up. `replace` changes what the server
-    answers. `wait` holds the request back until `released`.
+    answers, and hangs up then. `wait` holds the request back until `released`.
     """
 
     method: str = ""
@@ -196,7 +196,7 @@ class Server:
             answer = fault.replace(answer)
         writer.write(_at_time(answer, traffic.ahead))
         await writer.drain()
-        return True
+        return fault is None or fault.replace is None
 
     async def _ask_server(self, head: str, body: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -239,15 +239,25 @@ async def test_refusals(store: ThreadStore) -> None:
 
 
 async def test_idempotency_keys_stay(store: ThreadStore) -> None:
-    """A key names a turn of its own thread only: after an undo it may be used again, on a fork too."""
-    begun = await store.begin(new_turn("a", "1", key="k", fingerprint="f"))
-    await store.commit(held(begun), answer("re 1", turn_id=begun.turn.id))
+    """A key names a turn of its own thread only: it may be used again on a fork, and after an undo."""
+
+    async def ask(thread_id: str) -> bool:
+        begun = await store.begin(new_turn(thread_id, "1", key="k", fingerprint="f"))
+        if begun.lease is not None:
+            await store.commit(begun.lease, answer("re 1", turn_id=begun.turn.id))
+        return begun.lease is not None
+
+    assert await ask("a")
     await fork(store, "a", "f", 1)
-    assert (await store.begin(new_turn("a", "1", key="k", fingerprint="f"))).lease is None
-    again = await store.begin(new_turn("f", "1", key="k", fingerprint="f"))
-    await store.commit(held(again), answer("re 1", turn_id=again.turn.id))
+    assert not await ask("a")
+    assert await ask("f")
+    assert not await ask("f")
     await undo(store, "a", "u")
-    again = await store.begin(new_turn("a", "1", key="k", fingerprint="f"))
-    await store.commit(held(again), answer("re 1", turn_id=again.turn.id))
+    assert await ask("u")
+    assert await ask("a")
+    await fork(store, "a", "g", 1)
+    assert await ask("g")
     await store.delete(LOCAL_OWNER, "a")
-    assert await prompts(store, "f") == ["1", "1"]
+    assert not await ask("g")
+    for name in "fug":
+        assert await prompts(store, name) == ["1", "1"]

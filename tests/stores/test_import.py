@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from chatcli.errors import InvalidRequest
-from chatcli.models import LOCAL_OWNER, Message, Role, Thread, Turn, TurnError, TurnState, Usage
+from chatcli.models import LOCAL_OWNER, Message, Part, Role, Thread, Turn, TurnError, TurnState, Usage
 from chatcli.stores.base import ThreadStore
 from tests.stores.talk import new_turn, say, texts
 from tests.stores.test_threads import ids
 
 OLD = datetime(2019, 3, 31, 1, 30, 0, 123456, tzinfo=UTC)
-PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+PICTURE: Part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
 def turn(index: int, *messages: Message, state: TurnState = TurnState.COMPLETE) -> Turn:

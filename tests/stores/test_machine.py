@@ -6,8 +6,10 @@ Each step is taken on the store in memory and on the other one, and all that can
 """
 
 import asyncio
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +95,12 @@ class Machine(RuleBasedStateMachine):
         self.leases: dict[str, Lease] = {}
         """Those of running turns, by thread."""
         self.count = 0
+
+    @initialize()
+    def begin_with_some(self) -> None:
+        """Have two threads with turns to fork and undo."""
+        self.bring("a", 2019, ["tea", "milk", "green", "tea and milk"], archived=False)
+        self.bring("b", 2039, ["café", "tea"], archived=False)
 
     def teardown(self) -> None:
         """Close both."""
@@ -242,6 +250,24 @@ class Machine(RuleBasedStateMachine):
             self.both(lambda store, name=name: store.turns(LOCAL_OWNER, name))  # type: ignore[misc]
             self.both(lambda store, name=name: store.turns(LOCAL_OWNER, name, after=1, limit=2))  # type: ignore[misc]
             self.both(lambda store, name=name: store.context(LOCAL_OWNER, name, limit=3))  # type: ignore[misc]
+
+    @invariant()
+    def chains_are_short(self) -> None:
+        """In SQLite the last turn that a fork shares is its base's own, and belongs to nobody else."""
+        if not self.place.startswith("sqlite:") or not Path(self.place.removeprefix("sqlite:///")).exists():
+            return
+        with closing(sqlite3.connect(self.place.removeprefix("sqlite:///"))) as file:
+            loose = file.execute(
+                "SELECT forks.id FROM threads AS forks JOIN threads AS bases ON bases.key = forks.base"
+                " WHERE forks.base_turns <= bases.base_turns OR forks.base_turns > bases.turn_count"
+                " UNION SELECT id FROM threads WHERE base IS NULL AND base_turns > 0"
+            ).fetchall()
+            assert loose == []
+            stray = (
+                "SELECT * FROM turns JOIN threads ON key = thread WHERE idx <= base_turns OR idx > turn_count"
+            )
+            assert file.execute(stray).fetchall() == []
+            assert file.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
 def _ids(threads: tuple[Thread, ...]) -> tuple[str, ...]:

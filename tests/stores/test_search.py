@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatcli.models import LOCAL_OWNER
+from chatcli.models import LOCAL_OWNER, Part
 from chatcli.stores.base import ThreadStore
 from chatcli.stores.matching import best_line, fold, score, words_of
 from tests.stores.talk import answer, held, new_turn, say
@@ -139,7 +139,7 @@ async def test_what_is_removed_is_not_found(store: ThreadStore, how: str) -> Non
 
 async def test_parts(store: ThreadStore) -> None:
     """Of a message in parts its text is searched, not its pictures."""
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,kettle"}}
+    picture: Part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,kettle"}}
     await say(store, "a", ({"type": "text", "text": "What is this?"}, picture), "A teapot.")
     assert await found(store, "this teapot") == {"a"}
     assert await found(store, "kettle") == set()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from chatcli.models import LOCAL_OWNER
+from chatcli.models import LOCAL_OWNER, Message, Role, Thread, Turn, TurnState
 from chatcli.stores.base import Expiry
-from chatcli.stores.sqlite import SqliteStore, finding, search, threads
+from chatcli.stores.sqlite import SqliteStore, connection, finding, search, threads
+from chatcli.stores.sqlite.schema import MIGRATIONS, apply
 from tests.stores.talk import answer, held, new_turn, say
 from tests.stores.test_sweep import day, put, sweep
 
@@ -87,6 +88,40 @@ async def test_deleted_words_are_gone(path: Path, monkeypatch: pytest.MonkeyPatc
     assert tables(path)
 
 
+async def test_room_goes_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a cleanup the file is small again, also before it is closed, and where it takes many steps."""
+    monkeypatch.setattr(connection, "_FREED_AT_ONCE", 20)
+    store = SqliteStore(str(path))
+    await put(store, "last", day(9))
+    long = "long " * 30000
+    for number in range(10):
+        await store.import_thread(
+            Thread(f"t{number}", LOCAL_OWNER, "-", "English", 1, day(0), day(0)),
+            [Turn("1", 1, TurnState.COMPLETE, day(0), "m", (Message("1.0", Role.HUMAN, long, day(0)),))],
+        )
+    await store.aclose()
+    assert os.path.getsize(path) > 1_000_000  # noqa: ASYNC240, PTH202
+    await sweep(store, Expiry(day(5)))
+    assert os.path.getsize(path) < 200_000  # noqa: ASYNC240, PTH202
+    await store.aclose()
+
+
+async def test_file_that_can_not_shrink(path: Path) -> None:
+    """A database that was made without room being given back is cleaned up all the same."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA auto_vacuum = NONE")
+        other.execute("PRAGMA journal_mode = WAL").fetchall()
+        for version, migration in enumerate(MIGRATIONS, 1):
+            apply(other, version, migration)
+        other.commit()
+    store = SqliteStore(str(path))
+    for number in range(20):
+        await put(store, f"t{number}", day(number))
+    assert len((await sweep(store, Expiry(day(15)))).removed) == 15
+    await store.aclose()
+
+
 async def test_empty_tables_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table all of whose turns were deleted goes with them, and comes again when it is needed."""
     monkeypatch.setattr(search, "_SPAN", 8)
@@ -158,8 +193,7 @@ async def test_crash_between_deletion_and_merge(path: Path, monkeypatch: pytest.
     class Killed(BaseException):
         pass
 
-    def die(connection: sqlite3.Connection) -> bool:
-        del connection
+    def die(_: sqlite3.Connection) -> bool:
         raise Killed
 
     with monkeypatch.context() as patched:

@@ -126,6 +126,7 @@ def test_empty_variables_are_not_set(home: Home, empty: str) -> None:
 EXAMPLES = {
     "CHATCLI_MODEL": ("openai:gpt-5", "openai:gpt-5"),
     "CHATCLI_STORE": ("memory://", "memory://"),
+    "CHATCLI_SERVER": ("https://chat.example:8443/base/", "https://chat.example:8443/base"),
     "S3_BUCKET_NAME": ("my-bucket", "my-bucket"),
     "AWS_ACCESS_KEY_ID": ("AKIA", Secret("AKIA")),
     "AWS_SECRET_ACCESS_KEY": ("s/+", Secret("s/+")),
@@ -196,6 +197,15 @@ WRONG = {
         "memory://x",
         "s3://",
         "s3:///x",
+    ],
+    "CHATCLI_SERVER": [
+        "chat.example",
+        "ftp://x",
+        "http://user:pw@x",
+        "http://x?q",
+        "http://x/\ty",
+        "unix://x.sock",
+        "unix://",
     ],
     "S3_BUCKET_NAME": ["a/b", ".", "../x"],
     "LOG_LEVEL": ["loud", "10"],

@@ -52,12 +52,8 @@ class WireProvider:
         scheme, _, rest = target.api_url.partition("://")
         self._authority, slash, path = rest.partition("/")
         self._path = slash + path
-        host, port = _split(self._authority)
-        self._connections = Connections(
-            host,
-            port or _PORTS[scheme],
-            open_tls=partial(_open_tls, network) if scheme == "https" else None,
-            connect_timeout=target.timeouts.connect,
+        self._connections = open_connections(
+            scheme, self._authority, network, connect_timeout=target.timeouts.connect
         )
 
     @property
@@ -156,6 +152,19 @@ class WireProvider:
         # Its name alone: its text may be the provider's.
         logger.debug("an answer of %s could not be read: %s", self.spec, type(error).__name__)
         return self._faults.protocol()
+
+
+def open_connections(
+    scheme: str, authority: str, network: "Network", *, connect_timeout: float
+) -> Connections:
+    """Return connections to the origin of a URL; none is made before it is needed."""
+    host, port = _split(authority)
+    return Connections(
+        host,
+        port or _PORTS[scheme],
+        open_tls=partial(_open_tls, network) if scheme == "https" else None,
+        connect_timeout=connect_timeout,
+    )
 
 
 def _split(authority: str) -> tuple[str, int | None]:

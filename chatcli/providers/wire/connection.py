@@ -188,10 +188,18 @@ class Connections:
     """Connections to one origin; idle ones are used again while they live."""
 
     def __init__(
-        self, host: str, port: int, *, open_tls: "Callable[[], SSLContext] | None", connect_timeout: float
+        self,
+        host: str,
+        port: int,
+        *,
+        open_tls: "Callable[[], SSLContext] | None",
+        connect_timeout: float,
+        socket_file: str | None = None,
     ) -> None:
         self._host = host
         self._port = port
+        self._socket_file = socket_file
+        """Where the origin listens, if that is no address."""
         self._open_tls = open_tls
         self._connect_timeout = connect_timeout
         self._idle: deque[tuple[float, Connection, Body]] = deque()
@@ -229,19 +237,23 @@ class Connections:
             raise
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        tls = None if self._open_tls is None else self._open_tls()
-        # Other loops have ways of their own.
-        eyeballs = {"happy_eyeballs_delay": _EYEBALLS} if isinstance(loop, asyncio.BaseEventLoop) else {}
-        options: dict[str, Any] = {"ssl": tls, **eyeballs}
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(Connection, self._host, self._port, **options)
+                return await self._open()
         except TimeoutError:
             raise ConnectTimeout from None
         except OSError:
             raise ConnectionFailed from None
-        return connection
+
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        if self._socket_file is not None:
+            return (await loop.create_unix_connection(Connection, self._socket_file))[1]
+        tls = None if self._open_tls is None else self._open_tls()
+        # Other loops have ways of their own.
+        eyeballs = {"happy_eyeballs_delay": _EYEBALLS} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        options: dict[str, Any] = {"ssl": tls, **eyeballs}
+        return (await loop.create_connection(Connection, self._host, self._port, **options))[1]
 
     def _take(self) -> Connection | None:
         """Return an idle connection on which nothing is left of what it carried before."""

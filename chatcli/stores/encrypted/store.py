@@ -24,7 +24,7 @@ from chatcli.stores.base import (
 from chatcli.stores.encrypted.keys import KeyRing
 from chatcli.stores.encrypted.resealing import Resealing
 from chatcli.stores.encrypted.seals import Opening, Sealing
-from chatcli.stores.records import arrival
+from chatcli.stores.records import AuditEntry, arrival
 from chatcli.stores.rewriting import Rewriter
 from chatcli.text import new_id
 
@@ -117,16 +117,19 @@ class EncryptedStore(ThreadStore):
         sealed = Sealing(owner, self.ring).title(title, thread_id)
         return self._opening(owner).thread(await self.store.rename(owner, thread_id, sealed))
 
-    async def clear(self, owner: str, thread_id: str) -> Thread:
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
         await self.thread(owner, thread_id)
-        return self._opening(owner).thread(await self.store.clear(owner, thread_id))
+        return self._opening(owner).thread(await self.store.clear(owner, thread_id, audit=audit))
 
-    async def delete(self, owner: str, thread_id: str) -> None:
-        await self.store.delete(owner, thread_id)
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
+        await self.store.delete(owner, thread_id, audit=audit)
 
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
         await self.thread(owner, thread_id)
-        return self._opening(owner).thread(await self.store.archive(owner, thread_id, archived=archived))
+        thread = await self.store.archive(owner, thread_id, archived=archived, audit=audit)
+        return self._opening(owner).thread(thread)
 
     # Threads' life -----------------------------------------------------------------------------
 
@@ -183,6 +186,14 @@ class EncryptedStore(ThreadStore):
     async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
         """Change what a thread says, and seal with the current key all of it that another one has sealed."""
         return await self.store.rewrite(owner, thread_id, Resealing(owner, self.ring, rewriter))
+
+    async def record(self, entry: AuditEntry) -> None:
+        await self.store.record(entry)
+
+    async def audit(
+        self, owner: str | None, *, limit: int, before: int | None = None
+    ) -> tuple[AuditEntry, ...]:
+        return await self.store.audit(owner, limit=limit, before=before)
 
     # LangGraph's checkpoints -------------------------------------------------------------------
 

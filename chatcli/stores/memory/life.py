@@ -10,7 +10,7 @@ from chatcli.stores.base import Expiry, Hit, Sweep
 from chatcli.stores.matching import best_line, score, searched_text, words_of
 from chatcli.stores.memory.checkpoints import MemoryCheckpoints
 from chatcli.stores.memory.records import ThreadRecord, TurnRecord, own
-from chatcli.stores.records import arrival, text_bytes
+from chatcli.stores.records import AuditEntry, arrival, text_bytes
 
 _LONGEST_CURSOR = 19
 
@@ -24,6 +24,7 @@ class MemoryLife(MemoryCheckpoints):
         self._records: dict[tuple[str, str], ThreadRecord] = {}
         """By owner and lower-case id."""
         self._uses = 0
+        self._audit: dict[str, AuditEntry] = {}
 
     async def search(
         self, owner: str, text: str, *, limit: int, archived: bool | None = False
@@ -53,21 +54,23 @@ class MemoryLife(MemoryCheckpoints):
         expired = [
             record for record in scope if record.used not in kept and record.thread.updated_at < expiry.before
         ]
-        step = [record for record in scope if record.used > after][:limit]
-        last = step[-1].used if step else 0
+        looked_at = [record for record in scope if record.used > after][:limit]
+        last = looked_at[-1].used if looked_at else 0
         here = [record for record in expired if after < record.used <= last]
         gone = [record for record in here if not record.is_live(now)]
         freed = self._freed_by(gone, [record for record in expired if not record.is_live(now)])
         if not dry_run:
             for record in gone:
                 self._remove(record)
-        return Sweep(
-            scanned=len(step),
+        step = Sweep(
+            scanned=len(looked_at),
             removed=tuple(record.thread for record in gone),
             busy=tuple(record.thread.id for record in here if record.is_live(now)),
-            cursor=str(last) if step and scope[-1].used > last else None,
+            cursor=str(last) if looked_at and scope[-1].used > last else None,
             freed=freed,
         )
+        self._note(None if dry_run else expiry.entry_of(step))
+        return step
 
     async def newest_use(self, owner: str) -> datetime | None:
         return max((record.thread.updated_at for record in self._owned(owner)), default=None)
@@ -162,6 +165,11 @@ class MemoryLife(MemoryCheckpoints):
         )
         fork.turns = dict(list(record.turns.items())[:turns])
         return fork
+
+    def _note(self, entry: AuditEntry | None) -> None:
+        """Write an entry of the audit, unless it is there."""
+        if entry is not None:
+            self._audit.setdefault(entry.id, replace(entry, number=len(self._audit) + 1))
 
     def _freed_by(self, gone: Sequence[ThreadRecord], expired: Sequence[ThreadRecord]) -> int:
         """Return the bytes of the turns that only expired threads have, those of `gone` as the last ones."""

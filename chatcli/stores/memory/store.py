@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadNotFound
 from chatcli.models import Message, Page, Role, Thread, Turn, TurnState, utc_now
@@ -12,6 +13,7 @@ from chatcli.stores.memory.checkpoints import Shelf
 from chatcli.stores.memory.life import MemoryLife, not_found
 from chatcli.stores.memory.records import ThreadRecord, own
 from chatcli.stores.memory.rewriting import rewrite
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.rewriting import Rewriter
 
 DEFAULT_LANGUAGE = "English"
@@ -148,25 +150,30 @@ class MemoryStore(MemoryLife):
         record.thread = replace(record.thread, title=title)
         return record.thread
 
-    async def clear(self, owner: str, thread_id: str) -> Thread:
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
         record = self._find(owner, thread_id)
         self._refuse_busy(record)
         record.turns.clear()
         record.keys.clear()
         self._shelves.pop((owner, thread_id), None)
         record.thread = replace(record.thread, turn_count=0)
+        self._note(audit)
         return record.thread
 
-    async def delete(self, owner: str, thread_id: str) -> None:
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
         record = self._find(owner, thread_id)
         self._refuse_busy(record)
         self._remove(record)
+        self._note(audit)
 
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
         record = self._find(owner, thread_id)
         self._refuse_busy(record)
         if archived != (record.thread.archived_at is not None):
             record.thread = replace(record.thread, archived_at=utc_now() if archived else None)
+        self._note(audit)
         return record.thread
 
     async def owners(self) -> tuple[str, ...]:
@@ -176,12 +183,26 @@ class MemoryStore(MemoryLife):
         record = self._find(owner, thread_id)
         return rewrite(record, self._shelves.setdefault((owner, thread_id), Shelf()), rewriter)
 
+    async def record(self, entry: AuditEntry) -> None:
+        self._note(entry)
+
+    async def audit(
+        self, owner: str | None, *, limit: int, before: int | None = None
+    ) -> tuple[AuditEntry, ...]:
+        found = (
+            entry
+            for entry in reversed(self._audit.values())
+            if owner in {None, entry.owner} and (before is None or entry.number < before)
+        )
+        return tuple(islice(found, limit))
+
     async def check(self) -> tuple[str, ...]:
         return ("threads are kept in memory and end with this process",)
 
     async def aclose(self) -> None:
         self._records.clear()
         self._shelves.clear()
+        self._audit.clear()
 
     def _make(self, new: NewTurn) -> ThreadRecord:
         now = utc_now()

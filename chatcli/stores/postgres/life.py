@@ -9,6 +9,7 @@ from chatcli.models import Role, Thread, Turn, format_time
 from chatcli.stores.base import Expiry, Hit, Sweep
 from chatcli.stores.matching import CANDIDATES, best_line, score, searched_text, words_of
 from chatcli.stores.postgres import turns as turns_of
+from chatcli.stores.postgres.auditing import entry_json
 from chatcli.stores.postgres.connection import Database
 from chatcli.stores.postgres.rows import (
     message_of,
@@ -74,6 +75,7 @@ async def sweep(
         limit,
         dry_run,
         repeatable=False,
+        audit=None if dry_run else entry_json(expiry.audit),
     )
     return Sweep(
         scanned=found["scanned"],

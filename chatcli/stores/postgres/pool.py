@@ -116,7 +116,9 @@ class Pool:
         return connection
 
     async def _give_back(self, connection: Connection) -> None:
-        if connection.closed or connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+        idle = connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        spare = len(self._resting) >= SIZE and connection is not self.anchor
+        if connection.closed or spare or not idle:
             await connection.close()
         else:
             self._resting.append((connection, time.monotonic()))

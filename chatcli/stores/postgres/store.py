@@ -19,10 +19,11 @@ from chatcli.stores.base import (
     Sweep,
     ThreadStore,
 )
-from chatcli.stores.postgres import checkpoints, health, life, rewriting, threads, turns
+from chatcli.stores.postgres import auditing, checkpoints, health, life, rewriting, threads, turns
 from chatcli.stores.postgres.address import Address
 from chatcli.stores.postgres.connection import PATIENCE, Database
 from chatcli.stores.postgres.schema import read_migrations
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.rewriting import Rewriter
 
 
@@ -94,14 +95,16 @@ class PostgresStore(ThreadStore):
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
         return await threads.rename(self._database, owner, thread_id, title)
 
-    async def clear(self, owner: str, thread_id: str) -> Thread:
-        return await threads.clear(self._database, owner, thread_id)
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
+        return await threads.clear(self._database, owner, thread_id, audit=audit)
 
-    async def delete(self, owner: str, thread_id: str) -> None:
-        await threads.delete(self._database, owner, thread_id)
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
+        await threads.delete(self._database, owner, thread_id, audit=audit)
 
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
-        return await threads.archive(self._database, owner, thread_id, archived=archived)
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
+        return await threads.archive(self._database, owner, thread_id, archived=archived, audit=audit)
 
     # Threads' life -----------------------------------------------------------------------------
 
@@ -134,6 +137,14 @@ class PostgresStore(ThreadStore):
 
     async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
         return await rewriting.rewrite(self._database, owner, thread_id, rewriter)
+
+    async def record(self, entry: AuditEntry) -> None:
+        await auditing.record(self._database, entry)
+
+    async def audit(
+        self, owner: str | None, *, limit: int, before: int | None = None
+    ) -> tuple[AuditEntry, ...]:
+        return await auditing.select(self._database, owner, limit=limit, before=before)
 
     # LangGraph's checkpoints -------------------------------------------------------------------
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from chatcli.errors import InvalidRequest, StoreUnavailable, ThreadBusy, ThreadNotFound
 from chatcli.models import Page, Thread
+from chatcli.stores.postgres.auditing import entry_json
 from chatcli.stores.postgres.connection import Database, Row
 from chatcli.stores.postgres.rows import thread_of
+from chatcli.stores.records import AuditEntry
 
 _GET = """
 SELECT {schema}.thread_json(threads) AS thread FROM {schema}.threads
@@ -63,27 +65,31 @@ async def rename(database: Database, owner: str, thread_id: str, title: str) -> 
     return _thread(await database.call("rename_thread", owner, thread_id, title), thread_id)
 
 
-async def clear(database: Database, owner: str, thread_id: str) -> Thread:
+async def clear(database: Database, owner: str, thread_id: str, *, audit: AuditEntry | None) -> Thread:
     """Remove the turns and the checkpoints."""
-    return _thread(await database.call("clear_thread", database.key, owner, thread_id), thread_id)
-
-
-async def delete(database: Database, owner: str, thread_id: str) -> None:
-    """Remove the thread with everything that belongs to it."""
     values = (database.key, owner, thread_id)
+    return _thread(await database.call("clear_thread", *values, audit=entry_json(audit)), thread_id)
+
+
+async def delete(database: Database, owner: str, thread_id: str, *, audit: AuditEntry | None) -> None:
+    """Remove the thread with everything that belongs to it."""
+    values, entry = (database.key, owner, thread_id), entry_json(audit)
     try:
-        found = await database.call("delete_thread", *values, repeatable=False)
+        found = await database.call("delete_thread", *values, repeatable=False, audit=entry)
     except StoreUnavailable:
-        found = await database.call("delete_thread", *values, repeatable=False)
+        found = await database.call("delete_thread", *values, repeatable=False, audit=entry)
         if found is not None and found["refused"] == "missing":
             return  # the first time it was carried out, and only the answer was lost
     if found is not None:
         raise_refusal(found, thread_id)
 
 
-async def archive(database: Database, owner: str, thread_id: str, *, archived: bool) -> Thread:
+async def archive(
+    database: Database, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None
+) -> Thread:
     """Set the archived mark, or take it off; the time of the first mark stays."""
-    found = await database.call("archive_thread", database.key, owner, thread_id, archived)
+    values = (database.key, owner, thread_id, archived)
+    found = await database.call("archive_thread", *values, audit=entry_json(audit))
     return _thread(found, thread_id)
 
 

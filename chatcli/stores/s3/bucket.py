@@ -173,7 +173,6 @@ class Bucket(Requests):
 
     async def _prove(self) -> None:
         proof = self.location.proof
-        checks = [(None, 2), (_STALE, 1)]  # the object may be missing once, and that is all
 
         async def is_refused(etag: str | None, attempts: int) -> bool:
             for _ in range(attempts):
@@ -183,9 +182,10 @@ class Bucket(Requests):
                     return True
             return False
 
-        for etag, attempts in checks:
-            if not await is_refused(etag, attempts):
-                raise ignored(self.location)
+        # The object may be missing once, and that is all.
+        refused = await asyncio.gather(is_refused(None, 2), is_refused(_STALE, 1))
+        if not all(refused):
+            raise ignored(self.location)
 
     async def _put(
         self,

@@ -8,23 +8,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from chatcli.errors import InvalidRequest, ThreadNotFound
-from chatcli.stores.base import CheckpointKey, CheckpointRow, Keep, PendingWrite, ThreadStore
+from chatcli.stores.base import CheckpointKey, CheckpointRow, Keep, PendingWrite
+from chatcli.stores.s3.auditing import S3Audit
 from chatcli.stores.s3.bucket import Stored
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.listing import READERS
 from chatcli.stores.s3.location import id_of
-from chatcli.stores.s3.objects import Objects, Place
+from chatcli.stores.s3.objects import Place
 from chatcli.stores.s3.shelf import Shelf
 from chatcli.stores.s3.turns import Moment
 
 _FOLDERS = ("chat_histories", "chat_checkpoints")
 
 
-class S3Checkpoints(ThreadStore):
+class S3Checkpoints(S3Audit):
     """The checkpoint methods of `S3Store`."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
 
     async def put_checkpoint(self, row: CheckpointRow, *, keep: Keep = "all") -> None:
         def put(document: Document, _: Moment) -> None:

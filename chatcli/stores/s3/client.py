@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+from base64 import b64encode
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
+from hashlib import md5
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +99,14 @@ class Client:
         self._client = await stack.enter_async_context(
             session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
         )
+        self._client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
         self._stack, self._loop = stack, asyncio.get_running_loop()
+
+
+def _add_md5(request: Any, **_: object) -> None:
+    """Add the digest that servers other than AWS want of a list of keys; botocore sends another one."""
+    digest = md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = b64encode(digest).decode("ascii")
 
 
 @cache

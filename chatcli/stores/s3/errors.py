@@ -21,7 +21,6 @@ _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _ELSEWHERE = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"})
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError"})
-_LOST = frozenset({404, 409, 412})
 _FORBIDDEN = frozenset({401, 403})
 
 
@@ -34,7 +33,10 @@ class Unanswered(Exception):
 
 
 def refusal(location: Location, status: int, code: str, *, conditional: bool) -> Exception:
-    """Return what an answer that is an error stands for; `Unanswered` is worth another attempt."""
+    """Return what an answer that is an error stands for; `Unanswered` is worth another attempt.
+
+    `conditional` says that it may mean no more than that the object is not what was said.
+    """
     if code == "NoSuchBucket":
         return ConfigError(
             f"there is no bucket {location.bucket}",
@@ -63,7 +65,7 @@ def refusal(location: Location, status: int, code: str, *, conditional: bool) ->
         )
     if status >= 500 or status == 429 or code in _TRANSIENT:  # noqa: PLR2004 - server errors, Too Many Requests
         return ignored(location) if code == "NotImplemented" else Unanswered()
-    if conditional and status in _LOST:
+    if conditional:
         return LostRace()
     name = code if re.fullmatch("[A-Za-z0-9.]{1,60}", code) else str(status)
     return StoreUnavailable(

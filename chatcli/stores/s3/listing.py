@@ -4,7 +4,8 @@ A list of the bucket's keys tells when each object was written last: no thread i
 The summary that goes with each object tells when it was used, and all else that is shown. So the
 newest threads are found by reading summaries from the object written last downwards, until no
 object that is left can hold a later use than those already found: the 20 newest of any number of
-threads take about 20 HEAD requests besides the listing. Summaries that were read are held by ETag.
+threads take 20 HEAD requests besides the listing, and one for each other thread that was written
+within the same seconds as those. Summaries that were read are held by ETag.
 
 An archived thread says so in its object. Beside it lies an empty object ``chat_archived/{id}``,
 written after it and removed after it was taken back, so that lists need no summary of what they
@@ -41,7 +42,7 @@ WINDOW = 1000
 HELD = 16_384
 """Summaries that are held."""
 
-_SLACK = 5_000_000
+_SLACK = 3_000_000
 """Microseconds by which the time of an object may be behind that of its summary."""
 
 _DAMAGED = "(damaged object)"

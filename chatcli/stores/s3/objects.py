@@ -117,7 +117,7 @@ class Objects:
                     return result
                 attempt = await self._load(place)
                 continue
-            body = document.encode()
+            body, claim = document.encode(), None
             try:
                 claim = await self._claim(place, attempt.document, document)
                 document.etag = await self._put(place, document, body)
@@ -130,7 +130,7 @@ class Objects:
                     if isinstance(trouble, LostRace) and etag is not None and etag == document.etag:
                         self.bucket.change_quotes()
                     continue
-                document.etag, claim = attempt.document.etag, None
+                document.etag = attempt.document.etag
             self._hold(place, document, len(body))
             await self._confirm(place, document, claim)
             return result

@@ -30,6 +30,10 @@ class Requests:
         self.patience = patience
         self._client = client
 
+    async def open(self) -> None:
+        """Open the client, which is done once."""
+        await self._client.get()
+
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat what does no harm twice until it is answered, but not for longer than `patience`."""
         pause = _FIRST_PAUSE
@@ -64,7 +68,8 @@ class Requests:
                 failure = NotModified()
             else:
                 code = str(error.response.get("Error", {}).get("Code", ""))
-                failure = refusal(self.location, status, code, conditional=_ON_CONDITION[operation])
+                meant = _MEANT.get(operation, frozenset())
+                failure = refusal(self.location, status, code, conditional=code in meant or status in meant)
         except (NoCredentialsError, PartialCredentialsError):
             failure = without_credentials(self.location)
         except (BotoCoreError, ResponseParserError, OSError):
@@ -79,20 +84,18 @@ class Requests:
         self.clock.observe(date, sent=sent, received=time.monotonic())
 
 
-_ON_CONDITION = {
-    "get_object": True,
-    "head_object": True,
-    "put_object": True,
-    "list_objects_v2": False,
-    "delete_object": False,
-    "delete_objects": False,
-    "get_bucket_versioning": False,
+_MEANT: dict[str, frozenset[int | str]] = {
+    "get_object": frozenset({"NoSuchKey"}),
+    "head_object": frozenset({404}),
+    "put_object": frozenset({404, 409, 412}),
 }
+"""By which codes, or status, an answer says what an object is not; a 404 of any web server says nothing."""
 
 
 @asynccontextmanager
 async def within(bucket: Requests) -> AsyncIterator[None]:
     """Raise `StoreUnavailable` if the block takes longer than the bucket's patience."""
+    await bucket.open()  # that takes the time of an import, whose fault it is not
     late = False
     try:
         async with asyncio.timeout(bucket.patience):

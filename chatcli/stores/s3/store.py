@@ -19,7 +19,7 @@ from chatcli.errors import (
 from chatcli.models import Message, Page, Thread, Turn
 from chatcli.stores.base import Begun, CheckpointRow, Expiry, Hit, Lease, NewTurn, Outcome, Sweep
 from chatcli.stores.matching import words_of
-from chatcli.stores.records import arrival
+from chatcli.stores.records import AuditEntry, arrival
 from chatcli.stores.rewriting import Rewriter
 from chatcli.stores.s3 import threads, turns
 from chatcli.stores.s3.bucket import Bucket
@@ -148,20 +148,25 @@ class S3Store(S3Checkpoints):
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
         return await self._change(owner, thread_id, lambda document, _: threads.rename(document, title))
 
-    async def clear(self, owner: str, thread_id: str) -> Thread:
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
         thread = await self._change(owner, thread_id, threads.clear)
         await self._bucket.remove([self._bucket.location.checkpoints(owner, thread_id)])
+        await self._note(audit)
         return thread
 
-    async def delete(self, owner: str, thread_id: str) -> None:
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
         """Bury the thread in its object, which nobody else may write to then, and remove what is left."""
         await self._change(owner, thread_id, threads.condemn)
         self._objects.forget(self._objects.thread(owner, thread_id))
         await self._bucket.remove(keys_of(self._objects, owner, thread_id))
+        await self._note(audit)
 
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
         thread = await self._change(owner, thread_id, partial(threads.archive, archived=archived))
         await self._mark(thread)
+        await self._note(audit)
         return thread
 
     # Threads' life -----------------------------------------------------------------------------
@@ -177,7 +182,9 @@ class S3Store(S3Checkpoints):
     async def sweep(
         self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
     ) -> Sweep:
-        return await self._sweeper.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+        step = await self._sweeper.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+        await self._note(None if dry_run else expiry.entry_of(step))
+        return step
 
     async def newest_use(self, owner: str) -> datetime | None:
         newest: datetime | None = None
@@ -233,12 +240,9 @@ class S3Store(S3Checkpoints):
     async def check(self) -> tuple[str, ...]:
         """Put the server to the proof, and look for known trouble."""
         await self._bucket.prove()
-        try:
-            keeps_versions = await self._bucket.keeps_versions()
-        except StoreDenied:  # that takes another right, which nothing else needs
-            return ()
-        if keeps_versions:
-            return ("the bucket keeps old versions: what is deleted stays in them",)
+        with contextlib.suppress(StoreDenied):  # that takes another right, which nothing else needs
+            if await self._bucket.keeps_versions():
+                return ("the bucket keeps old versions: what is deleted stays in them",)
         return ()
 
     async def aclose(self) -> None:

@@ -74,7 +74,7 @@ def undo(
     key, own, left = thread["key"], thread["base_turns"], thread["turn_count"] - turns
     kept = max(left, own)
     below = _base_of(connection, thread, left)
-    # The fork's base is this thread as far as that keeps its own turns, else this thread's base.
+    # The fork's base is this thread if that keeps turns of its own, else this thread's base.
     base = below if left > own else (thread["base"], own)
     fork_key = _insert(connection, thread, fork_id, title, turns=thread["turn_count"], base=base)
     _move(connection, key, fork_key, after=kept)
@@ -82,7 +82,7 @@ def undo(
         "UPDATE threads SET base = ? WHERE base = ? AND base_turns > ? AND key <> ?",
         (fork_key, key, kept, fork_key),
     )
-    if left <= own:
+    if left < own:
         connection.execute("UPDATE threads SET base = ?, base_turns = ? WHERE key = ?", (*below, key))
     connection.execute(
         "UPDATE threads SET turn_count = ?, updated_at = ?, used = ? WHERE key = ?",

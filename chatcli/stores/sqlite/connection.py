@@ -93,13 +93,13 @@ class Database:
             return True
         return not busy
 
-    def has_free_pages(self) -> bool:
-        """Return whether `purge` has room to give back to the file system."""
+    def count_free_pages(self) -> int:
+        """Return how many pages `purge` may still give back to the file system."""
         connection = self._connection
         try:
-            return connection is not None and bool(connection.execute("PRAGMA freelist_count").fetchone()[0])
+            return 0 if connection is None else connection.execute("PRAGMA freelist_count").fetchone()[0]
         except sqlite3.Error:
-            return False
+            return 0
 
     def scrub(self, *, whole: bool = False) -> bool:
         """Write the file anew, unless it is large or in use: pages may keep stale copies of rows.

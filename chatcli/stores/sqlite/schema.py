@@ -158,7 +158,28 @@ _SECOND: Migration = (
 ) STRICT""",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _SECOND)
+_THIRD: Migration = (
+    """CREATE TABLE audit (
+  -- One row a thread, or a cleanup's step, that was changed for good, or keys that were refused.
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  at TEXT NOT NULL,             -- RFC 3339 in UTC
+  owner TEXT NOT NULL,          -- of the threads
+  actor TEXT NOT NULL,          -- a user of the machine, or the name of a token
+  door TEXT NOT NULL,           -- 'cli' or 'serve'
+  origin TEXT NOT NULL,         -- the machine, or the client's address
+  action TEXT NOT NULL,
+  thread_id TEXT,
+  count INTEGER,                -- threads, or attempts
+  outcome TEXT NOT NULL
+) STRICT""",
+    """CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'the audit is only ever added to'); END""",
+    """CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit
+BEGIN SELECT raise(ABORT, 'the audit is only ever added to'); END""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def read_version(connection: sqlite3.Connection, *, newest: int) -> int:

@@ -28,6 +28,7 @@ from chatcli.stores.base import (
     ThreadStore,
 )
 from chatcli.stores.matching import words_of
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.rewriting import Rewriter
 from chatcli.stores.sqlite import (
     chains,
@@ -41,6 +42,7 @@ from chatcli.stores.sqlite import (
     threads,
     turns,
 )
+from chatcli.stores.sqlite.auditing import insert, recorded, select
 from chatcli.stores.sqlite.connection import Database
 from chatcli.stores.sqlite.leases import Holder
 from chatcli.stores.sqlite.rows import thread_of
@@ -144,21 +146,22 @@ class SqliteStore(ThreadStore):
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
         return await self._write(partial(threads.rename, owner=owner, thread_id=thread_id, title=title))
 
-    async def clear(self, owner: str, thread_id: str) -> Thread:
-        thread = await self._write(
-            partial(removal.clear, owner=owner, thread_id=thread_id, holder=self._holder)
-        )
+    async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
+        work = partial(removal.clear, owner=owner, thread_id=thread_id, holder=self._holder)
+        thread = await self._write(recorded(work, lambda _: audit))
         await self._transactions.purge()
         return thread
 
-    async def delete(self, owner: str, thread_id: str) -> None:
-        await self._write(partial(removal.delete, owner=owner, thread_id=thread_id, holder=self._holder))
+    async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
+        work = partial(removal.delete, owner=owner, thread_id=thread_id, holder=self._holder)
+        await self._write(recorded(work, lambda _: audit))
         await self._transactions.purge()
 
-    async def archive(self, owner: str, thread_id: str, *, archived: bool) -> Thread:
-        return await self._write(
-            partial(threads.archive, owner=owner, thread_id=thread_id, holder=self._holder, archived=archived)
-        )
+    async def archive(
+        self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
+    ) -> Thread:
+        work = partial(threads.archive, owner=owner, thread_id=thread_id, holder=self._holder)
+        return await self._write(recorded(partial(work, archived=archived), lambda _: audit))
 
     # Threads' life -----------------------------------------------------------------------------
 
@@ -191,7 +194,7 @@ class SqliteStore(ThreadStore):
             cursor=cursor,
             dry_run=dry_run,
         )
-        step = await run(work)
+        step = await run(work if dry_run else recorded(work, expiry.entry_of))
         if step.cursor is None and not dry_run:  # also after a pass that was broken off
             await self._transactions.purge(shrink=True)
         return step
@@ -223,6 +226,14 @@ class SqliteStore(ThreadStore):
         return await self._write(
             partial(rewriting.rewrite, owner=owner, thread_id=thread_id, rewriter=rewriter)
         )
+
+    async def record(self, entry: AuditEntry) -> None:
+        await self._write(partial(insert, entry=entry))
+
+    async def audit(
+        self, owner: str | None, *, limit: int, before: int | None = None
+    ) -> tuple[AuditEntry, ...]:
+        return await self._read(partial(select, owner=owner, limit=limit, before=before))
 
     # LangGraph's checkpoints -------------------------------------------------------------------
 

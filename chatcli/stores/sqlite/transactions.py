@@ -68,12 +68,19 @@ class Transactions:
                 pass
         except ChatcliError:  # the deletion stands; what is stale is marked, and goes with the next one
             return
-        while shrink and await self.runner.run(self.database.has_free_pages):
-            if not await self.runner.run(self.database.purge):
-                break
+        if shrink:
+            await self._shrink()
         deadline = time.monotonic() + min(_PURGE_PATIENCE, self._patience)
         while not await self.runner.run(self.database.purge) and time.monotonic() < deadline:
             await self.runner.wait(_jitter(_LONGEST_WAIT))
+
+    async def _shrink(self) -> None:
+        """Give back all free pages, some at a time, for as long as that goes on."""
+        free = await self.runner.run(self.database.count_free_pages)
+        while free and await self.runner.run(self.database.purge):
+            before, free = free, await self.runner.run(self.database.count_free_pages)
+            if free >= before:
+                return
 
     def close(self) -> None:
         """Scrub the file if something was deleted, and close it.

@@ -39,6 +39,12 @@ BEGIN
   RETURN fork;
 END $$;
 
+CREATE FUNCTION taken_id(owner_name text, fork_id text) RETURNS text STABLE
+-- The id that is in the way of a new one; NULL if none is.
+BEGIN ATOMIC
+  SELECT id FROM threads WHERE owner = owner_name AND lower(id) = lower(fork_id);
+END;
+
 CREATE FUNCTION fork_thread(
   own bigint, owner_name text, thread_id text, fork_id text, fork_title text, count integer
 ) RETURNS json
@@ -51,14 +57,15 @@ BEGIN
     RETURN json_build_object('refused', 'missing');
   ELSIF count < 0 OR count > kept.turn_count THEN
     RETURN json_build_object('refused', 'few', 'turns', kept.turn_count);
+  ELSIF count = kept.turn_count AND is_live(kept.holder, kept.lease_until, own) THEN
+    RETURN json_build_object('refused', 'busy');
+  ELSIF taken_id(owner_name, fork_id) IS NOT NULL THEN
+    RETURN json_build_object('refused', 'taken', 'id', taken_id(owner_name, fork_id));
   ELSIF count = kept.turn_count AND kept.running IS NOT NULL THEN
-    IF is_live(kept.holder, kept.lease_until, own) THEN
-      RETURN json_build_object('refused', 'busy');
-    END IF;
     PERFORM interrupt_orphan(kept);
   END IF;
   fork := copy_thread(kept, fork_id, fork_title, count);
-  IF fork.key IS NULL THEN
+  IF fork.key IS NULL THEN  -- somebody was faster
     RETURN json_build_object('refused', 'taken', 'id', fork_id);
   END IF;
   RETURN thread_json(fork);
@@ -79,14 +86,15 @@ BEGIN
     RETURN json_build_object('refused', 'archived');
   ELSIF count < 1 OR remaining < 0 THEN
     RETURN json_build_object('refused', 'few', 'turns', kept.turn_count);
+  ELSIF is_live(kept.holder, kept.lease_until, own) THEN
+    RETURN json_build_object('refused', 'busy');
+  ELSIF taken_id(owner_name, fork_id) IS NOT NULL THEN
+    RETURN json_build_object('refused', 'taken', 'id', taken_id(owner_name, fork_id));
   ELSIF kept.running IS NOT NULL THEN
-    IF is_live(kept.holder, kept.lease_until, own) THEN
-      RETURN json_build_object('refused', 'busy');
-    END IF;
     PERFORM interrupt_orphan(kept);
   END IF;
   fork := copy_thread(kept, fork_id, fork_title, kept.turn_count);
-  IF fork.key IS NULL THEN
+  IF fork.key IS NULL THEN  -- somebody was faster
     RETURN json_build_object('refused', 'taken', 'id', fork_id);
   END IF;
   DELETE FROM messages WHERE thread = kept.key AND turn > remaining;
@@ -114,10 +122,7 @@ BEGIN
     new.archived_at, nextval('uses'), json_array_length(new.turns)
   ) ON CONFLICT DO NOTHING RETURNING * INTO kept;
   IF NOT FOUND THEN
-    RETURN (
-      SELECT json_build_object('refused', 'taken', 'id', id) FROM threads
-      WHERE owner = new.owner AND lower(id) = lower(new.id)
-    );
+    RETURN json_build_object('refused', 'taken', 'id', taken_id(new.owner, new.id));
   END IF;
   INSERT INTO turns (
     thread, idx, id, state, answered, started_at, finished_at, model, finish_reason, input_tokens,

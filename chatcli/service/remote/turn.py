@@ -1,0 +1,201 @@
+"""A turn that a server runs: its stream read back into events, and what became of it after a hang-up."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from chatcli.errors import ChatcliError, InvalidRequest, ProviderIncomplete, ThreadBusy, TooLong
+from chatcli.events import Event, Failed, Finished, Started
+from chatcli.models import Role, Turn, TurnState
+from chatcli.providers.wire.framing import ConnectionFailed
+from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_event
+from chatcli.text import new_id
+
+if TYPE_CHECKING:
+    from chatcli.providers.wire.connection import Response
+    from chatcli.service import ChatService, TurnRequest
+    from chatcli.service.remote.client import Client
+
+LARGEST_BODY = 1024 * 1024
+"""Bytes of a request that a server takes."""
+LONGEST_LINE = 64 * 1024 * 1024
+LONGEST_WAIT = 3600.0
+"""Seconds that a server waits for a thread."""
+_KEY = re.compile("[!-~]{1,255}")
+_LOOKS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Pauses, in seconds, between a hang-up and the looks at what the server made of it: it takes a second."""
+
+
+class RemoteTurn:
+    """One turn over HTTP; it is asked for when somebody reads it."""
+
+    def __init__(self, client: "Client", service: "ChatService", request: "TurnRequest") -> None:
+        self._client = client
+        self._service = service
+        self._request = request
+        # Made here, so that it is known what to look at if the answer is stopped before it begins.
+        self._thread_id = request.thread_id or _new_thread_id(request.idempotency_key)
+        self._started: Started | None = None
+        self._sending: asyncio.Future[Response] | None = None
+        self._response: Response | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the answer here: hang up. The reader still gets the last event."""
+        self._stopped = True
+        if self._sending is not None:
+            self._sending.cancel()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection, unless the stream came to its end."""
+        if self._response is not None:
+            self._response.close()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        deadline = asyncio.get_running_loop().time() + self._client.timeouts.total + self._request.wait
+        try:
+            async with asyncio.timeout_at(deadline):
+                self._response = await self._begin()
+            async for event in self._read(self._response, deadline):
+                if isinstance(event, Started):
+                    self._started = event
+                yield event
+                if isinstance(event, Finished | Failed):
+                    return
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+        except ConnectionFailed:
+            pass
+        except TimeoutError:
+            raise self._client.too_slow(self._client.timeouts.total) from None
+        yield await self._end() if self._stopped else self._cut()
+
+    # Asking ------------------------------------------------------------------------------------
+
+    async def _begin(self) -> "Response":
+        """Ask for the turn; if its thread is in use, say so, and ask again with the wish to wait."""
+        try:
+            return await self._ask("reject")
+        except ThreadBusy:
+            if self._request.wait <= 0:
+                raise
+        if self._request.on_wait is not None:
+            self._request.on_wait()
+        return await self._ask("wait")
+
+    async def _ask(self, on_busy: str) -> "Response":
+        body = json.dumps({**self._compose(), "on_busy": on_busy}).encode()
+        if len(body) > LARGEST_BODY:
+            raise TooLong(
+                f"the message makes a request of {len(body)} bytes, more than the {LARGEST_BODY} "
+                "that a server takes"
+            )
+        key = self._request.idempotency_key
+        headers = {} if key is None else {"idempotency-key": _check_key(key)}
+        self._sending = asyncio.ensure_future(self._client.send("POST", "/chat/stream", body, headers))
+        if self._stopped:
+            self._sending.cancel()
+        return await self._sending
+
+    def _compose(self) -> dict[str, object]:
+        request = self._request
+        if not isinstance(request.prompt, str):
+            raise InvalidRequest(
+                "a server takes text alone, and this message has a picture",
+                hint="ask where the store is, without --server or CHATCLI_SERVER",
+            )
+        wishes = {
+            "input": request.prompt,
+            "thread_id": self._thread_id,
+            "must_exist": request.must_exist or None,
+            "model": request.model,
+            "system": request.system,
+            "language": request.language,
+            "title": request.title,
+            "temperature": request.options.temperature,
+            "max_tokens": request.options.max_tokens,
+            "save": None if request.save else False,
+            "wait": min(request.wait, LONGEST_WAIT),
+        }
+        return {name: value for name, value in wishes.items() if value is not None}
+
+    # Reading -----------------------------------------------------------------------------------
+
+    async def _read(self, response: "Response", deadline: float) -> AsyncIterator[Event]:
+        """Yield the events of a stream; one that ends without its last raises `ConnectionFailed`."""
+        held = b""
+        while True:
+            async with asyncio.timeout_at(deadline):
+                data = await response.read()
+            if not data:
+                raise ConnectionFailed
+            *lines, held = (held + data).split(b"\n")
+            if len(held) > LONGEST_LINE:
+                raise self._client.stranger()
+            for line in lines:
+                try:
+                    event = read_event(json.loads(line))
+                except NOT_AS_EXPECTED:
+                    raise self._client.stranger() from None
+                if isinstance(event, Finished | Failed):
+                    response.release()
+                if event is not None:
+                    yield event
+
+    # Ends --------------------------------------------------------------------------------------
+
+    def _cut(self) -> Failed:
+        """Return the end of a stream whose connection was lost."""
+        started = self._started
+        if started is None:
+            raise self._client.lost()
+        error = ProviderIncomplete(
+            "the connection to the server was lost before the answer was complete",
+            hint=f"chatcli history {started.thread_id} --tail 1 shows what the server kept"
+            if self._request.save
+            else None,
+        )
+        return Failed(started.thread_id, started.turn_id, TurnState.INTERRUPTED, False, error)
+
+    async def _end(self) -> Finished:
+        """Return how the server ended the turn after the hang-up."""
+        turn_id = "" if self._started is None else self._started.turn_id
+        for pause in _LOOKS if self._request.save else ():
+            await asyncio.sleep(pause)
+            try:
+                last = await self._service.turns(self._thread_id, tail=1)
+            except ChatcliError:  # nothing was begun, or not yet
+                continue
+            for turn in last:
+                if self._is_ours(turn) and turn.state is not TurnState.RUNNING:
+                    return Finished(
+                        self._thread_id, turn.id, turn.state, True, turn.finish_reason, turn.usage
+                    )
+        return Finished(self._thread_id, turn_id, TurnState.INTERRUPTED, False)
+
+    def _is_ours(self, turn: Turn) -> bool:
+        if self._started is not None:
+            return turn.id == self._started.turn_id
+        prompts = [message.content for message in turn.messages if message.role is Role.HUMAN]
+        return turn.state in {TurnState.RUNNING, TurnState.INTERRUPTED} and prompts == [self._request.prompt]
+
+
+def _new_thread_id(key: str | None) -> str:
+    """Return the id for a new thread; with a key always the same, so that a retry finds the thread again."""
+    if key is None:
+        return new_id()
+    digits = hashlib.sha256(f"thread of {key}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+
+
+def _check_key(key: str) -> str:
+    if _KEY.fullmatch(key) is None:
+        raise InvalidRequest(
+            "over a server, an idempotency key is a word of at most 255 visible ASCII characters"
+        )
+    return key
