@@ -6,7 +6,7 @@ its tokens go to LangGraph's stream writer, the whole of it into the state, whic
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -55,9 +55,10 @@ def _message(context: TurnContext) -> AIMessage:
     )
 
 
-def build_graph(
-    checkpointer: BaseCheckpointSaver[Any],
-) -> CompiledStateGraph[MessagesState, TurnContext, MessagesState, MessagesState]:
+CompiledGraph: TypeAlias = CompiledStateGraph[MessagesState, TurnContext, MessagesState, MessagesState]
+
+
+def build_graph(checkpointer: BaseCheckpointSaver[Any]) -> CompiledGraph:
     """Return the compiled graph."""
     graph = StateGraph(MessagesState, context_schema=TurnContext)
     graph.add_node("model", take_answer)

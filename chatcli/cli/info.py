@@ -8,11 +8,14 @@ import typer
 
 from chatcli.cli import completion, options, output
 from chatcli.cli.terminal import visible_line
-from chatcli.errors import ChatcliError
+from chatcli.errors import ChatcliError, InvalidRequest
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
     from chatcli.service import ChatService
+
+ENTRIES = 20
+"""Entries of the audit that are shown where no number is given."""
 
 _SHOWN_MODELS = 10
 
@@ -32,6 +35,14 @@ def info(
             autocompletion=completion.models,
         ),
     ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Show who cleared, deleted, archived, restored or encrypted what."),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("-n", "--limit", min=0, metavar="N", help=f"Entries of --audit, 0 for all [{ENTRIES}]."),
+    ] = None,
     store: options.Store = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
@@ -39,8 +50,17 @@ def info(
     """Show the version, the settings in force and their origin, paths, model and store."""
     from chatcli.cli import runtime
 
+    if (limit is not None and not audit) or (audit and check):
+        raise InvalidRequest("--limit is for --audit, which goes without --check")
     output.require_stdout()
     settings = runtime.load(store=store, env_file=env_file, model=model)
+    if audit:
+        from chatcli.cli.audit import show
+
+        runtime.run(
+            lambda service: show(service, ENTRIES if limit is None else limit, as_json=json), settings
+        )
+        return
     facts = _facts(settings)
     failure = None
     if check:

@@ -64,9 +64,14 @@ class _Rekeying:
                         output.say_problem(done.error, as_json=self._json, thread=done.thread_id)
                     show(self._scanned, f"{self._scanned} threads looked at, {self._changed} changed")
         except KeyboardInterrupt:
+            await self._record(service, "interrupted")
             output.say(f"interrupted; {self._changed} threads were changed, the same command goes on")
             raise
+        await self._record(service, "failed" if self._failed else "done")
         self._tell(service)
+
+    async def _record(self, service: "ChatService", outcome: str) -> None:
+        await service.record("decrypt" if self._decrypt else "rekey", count=self._changed, outcome=outcome)
 
     def _tell(self, service: "ChatService") -> None:
         from chatcli.service.rekeying import key_ids

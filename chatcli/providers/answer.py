@@ -69,13 +69,16 @@ class Answer:
         self.finished = True
 
     async def follow(self) -> AsyncIterator[str]:
-        """Yield the pieces of the text from the first one on, as they come, until `fetch` is over."""
+        """Yield the text from its beginning on, as it comes, until `fetch` is over.
+
+        What came together is yielded as one piece.
+        """
         seen = 0
         while True:
             self._news.clear()
-            while seen < len(self.pieces):
-                seen += 1
-                yield self.pieces[seen - 1]
+            if seen < len(self.pieces):
+                news, seen = self.pieces[seen:], len(self.pieces)
+                yield "".join(news)
             if self._over:
                 return
             await self._news.wait()

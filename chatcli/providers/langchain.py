@@ -70,7 +70,7 @@ class ChatModelProvider:
     async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
         """Ask once and yield the answer as it arrives; see `Provider.stream`."""
         failure: ChatcliError | None = None
-        exchange = _Exchange(partial(self._send, options=options))
+        exchange = _Exchange(partial(self._send, options=options), self._translate)
         model = self._parts.model.model_copy(update={"async_client": exchange})
         prompt = [to_wire(message) for message in messages]
         try:
@@ -145,17 +145,25 @@ class ChatModelProvider:
 class _Exchange:
     """One request and its stream of events, between a chat model and its SDK.
 
-    It stands where the chat model expects the SDK's ``chat.completions``. That makes the stream
-    one's own to close, and keeps what the chat models drop: reasoning.
+    It stands where the chat model expects the SDK's ``chat.completions``. That makes the stream one's
+    own to close, keeps what the chat models drop (reasoning), and keeps foreign errors from them: they
+    would hand them on to traces, and a provider may put the key in its words.
     """
 
-    def __init__(self, send: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, send: Callable[..., Any], translate: Callable[[Exception], ChatcliError]) -> None:
         self._send = send
+        self._translate = translate
         self._stream: Any = None
         self._reasoning: list[str] = []
 
     async def create(self, **body: Any) -> Self:
-        self._stream = await self._send(body)
+        failure: ChatcliError | None = None
+        try:
+            self._stream = await self._send(body)
+        except Exception as error:  # noqa: BLE001 - the gate
+            failure = self._translate(error)
+        if failure is not None:
+            raise failure
         return self
 
     async def __aenter__(self) -> Self:
@@ -165,23 +173,30 @@ class _Exchange:
         await self.close()
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        async for event in self._stream:
-            if not isinstance(event, dict):
-                raise TypeError("an event is a JSON object")
-            if not event.get("choices"):
-                event["choices"] = []
-            for choice in event["choices"][:1]:
-                delta = choice.get("delta") or {}
-                piece = delta.get("reasoning_content") or delta.get("reasoning")
-                if isinstance(piece, str):
-                    self._reasoning.append(piece)
-            yield event
+        failure: ChatcliError | None = None
+        try:
+            async for event in self._stream:
+                self._take_in(event)
+                yield event
+        except Exception as error:  # noqa: BLE001 - the gate
+            failure = self._translate(error)
+        if failure is not None:
+            raise failure
+
+    def _take_in(self, event: object) -> None:
+        if not isinstance(event, dict):
+            raise TypeError("an event is a JSON object")
+        event["choices"] = event.get("choices") or []
+        for choice in event["choices"][:1]:
+            delta = choice.get("delta") or {}
+            piece = delta.get("reasoning_content") or delta.get("reasoning")
+            if isinstance(piece, str):
+                self._reasoning.append(piece)
 
     def take_reasoning(self) -> str:
         """Return what came since the last call."""
-        reasoning = "".join(self._reasoning)
-        self._reasoning.clear()
-        return reasoning
+        taken, self._reasoning = self._reasoning, []
+        return "".join(taken)
 
     async def close(self) -> None:
         stream, self._stream = self._stream, None

@@ -7,6 +7,7 @@ under a lock, on the monotonic clock, which all processes of a machine share and
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ FILE_NAME = "calls"
 _LOCK_SECONDS = 1.0
 """How long the lock is waited for; whoever has it needs microseconds, unless it was stopped."""
 _LOCK_PAUSE = 0.01
+_RECORD = 24
+"""Bytes of a time in the file: of one size, so that the file need not be read to find one."""
+_LONG_SIZE = 64 * 1024
+"""Bytes from which on the file is made shorter when that is possible."""
 
 
 class Limiter:
@@ -31,7 +36,7 @@ class Limiter:
         self._path = settings.data_dir / FILE_NAME
         self._calls = settings.rate_limit_calls
         self._period = settings.rate_limit_period
-        self._times: list[float] = []
+        self._times: deque[float] = deque()
 
     async def wait(self, *, at_most: float) -> None:
         """Return as soon as a call is allowed, and count it.
@@ -60,39 +65,64 @@ class Limiter:
                 return _LOCK_PAUSE
         except OSError:
             pass
-        return self._add(self._times)
+        return self._claim_here()
+
+    def _claim_here(self) -> float:
+        """Do the same for this process alone."""
+        now, times = time.monotonic(), self._times
+        while times and times[0] <= now - self._period:
+            times.popleft()
+        if len(times) >= self._calls:
+            return max(times[-self._calls] + self._period - now, _LOCK_PAUSE)
+        times.append(now)
+        return 0.0
 
     def _claim_in_file(self, path: Path) -> float:
         import fcntl
 
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(number, "r+", encoding="ascii", errors="replace") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            times = _parse(file.read())
-            pause = self._add(times)
-            if not pause:
-                file.seek(0)
-                file.truncate()
-                file.writelines(f"{moment!r}\n" for moment in times)
-                # Written before the lock goes with the file.
-                file.flush()
-            return pause
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._add(number)
+        finally:
+            os.close(number)
 
-    def _add(self, times: list[float]) -> float:
-        """Add a call to `times`, or return how long until there is room for one."""
+    def _add(self, number: int) -> float:
+        """Add a call to an open file, or return how long until there is room for one.
+
+        Two or three records tell, however many calls are allowed.
+        """
         now = time.monotonic()
+        size = os.fstat(number).st_size
+        newest = _read(number, size - _RECORD) if size % _RECORD == 0 else None
         # Times to come are of the time before the machine was started anew.
-        times[:] = [moment for moment in times if now - self._period < moment <= now]
-        if len(times) >= self._calls:
-            return max(times[-self._calls] + self._period - now, _LOCK_PAUSE)
-        times.append(now)
+        if newest is None or not now - self._period < newest <= now:
+            os.truncate(number, 0)
+            size = 0
+        oldest = _read(number, size - self._calls * _RECORD)
+        if oldest is not None and oldest > now - self._period:
+            return max(oldest + self._period - now, _LOCK_PAUSE)
+        if size >= _LONG_SIZE:
+            size = self._shorten(number, size, now)
+        os.pwrite(number, f"{now:0{_RECORD - 1}.6f}\n".encode(), size)
         return 0.0
 
+    def _shorten(self, number: int, size: int, now: float) -> int:
+        """Drop the older half of a file if it is of no use any more, and return the size."""
+        middle = size // _RECORD // 2 * _RECORD
+        moment = _read(number, middle)
+        if moment is not None and moment > now - self._period:
+            return size
+        newer = os.pread(number, size - middle, middle)
+        os.truncate(number, 0)
+        os.pwrite(number, newer, 0)
+        return len(newer)
 
-def _parse(text: str) -> list[float]:
-    """Return the times in the file; one that is damaged counts as empty."""
+
+def _read(number: int, offset: int) -> float | None:
+    """Return the time at a place in an open file; None where there is none, or it is damaged."""
     try:
-        return sorted(map(float, text.split()))
+        return float(os.pread(number, _RECORD, offset)) if offset >= 0 else None
     except ValueError:
-        return []
+        return None

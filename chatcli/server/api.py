@@ -11,7 +11,9 @@ from chatcli.server.metrics import Metrics, time_store
 from chatcli.server.options import ServeOptions
 from chatcli.server.traces import Traces
 from chatcli.server.turns import Turns
+from chatcli.server.watch import Watch
 from chatcli.service import ChatService
+from chatcli.service.auditing import Actor, machine_name
 from chatcli.stores import open_store
 from chatcli.stores.encrypted import protect
 
@@ -42,7 +44,8 @@ class Api:
         self.turns.trace = self.traces.around_turn
         store = open_store(settings.store, threaded=True, settings=settings)
         store = time_store(protect(store, settings.encryption_key), self.metrics)
-        self._root = ChatService(store, settings)
+        self._root = ChatService(store, settings, actor=Actor("server", "serve", machine_name()))
+        self.watch = Watch(self._root)
         self._services = {LOCAL_OWNER: self._root}
 
     def service(self, owner: str) -> ChatService:
@@ -84,6 +87,7 @@ class Api:
     async def aclose(self) -> None:
         """End what runs, store it, and close everything."""
         await self.turns.stop()
+        await self.watch.aclose()
         await self._root.aclose()
         self.traces.close()
 

@@ -34,7 +34,7 @@ def create_app(api: Api) -> Starlette:
     app = Starlette(
         routes=[*_routes(api), *_pages(api)],
         middleware=[
-            Middleware(ExchangeLayer, metrics=api.metrics),
+            Middleware(ExchangeLayer, metrics=api.metrics, watch=api.watch),
             Middleware(
                 Guard,
                 tokens=api.tokens,

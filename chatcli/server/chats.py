@@ -50,7 +50,8 @@ async def stream(api: Api, request: Request) -> EventStream:
         keep_running=asked.on_disconnect == "continue",
         tags=asked.session_metadata,
     )
-    return _stream(api, request, live.attach(), _format(request))
+    hold = HOLD_SECONDS if asked.hold else 0.0
+    return _stream(api, request, live.attach(), _format(request), hold=hold)
 
 
 async def chat(api: Api, request: Request) -> Response:

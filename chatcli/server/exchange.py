@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatcli.errors import ChatcliError
+from chatcli.errors import ChatcliError, Unauthorized
 from chatcli.server.logs import get_logger
 from chatcli.server.metrics import Metrics
 from chatcli.server.problems import internal_error, problem_response
+from chatcli.server.watch import Watch
 from chatcli.text import new_id
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ def exchange_of(scope: Scope) -> Exchange:
     return exchange
 
 
+def address_of(scope: Scope) -> str:
+    """Return the address of the client; ``local`` for one on a socket file."""
+    client = scope.get("client")
+    return str(client[0]) if client else "local"
+
+
 async def cut_connection(scope: Scope, receive: Receive) -> None:
     """Cut the connection, whatever waits to be sent on it."""
     abort: Callable[[], None] | None = scope.get("chatcli.abort")
@@ -67,9 +74,10 @@ async def cut_connection(scope: Scope, receive: Receive) -> None:
 class ExchangeLayer:
     """Wraps everything: what is raised inside is answered as a problem."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, watch: Watch) -> None:
         self._app = app
         self._metrics = metrics
+        self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -94,11 +102,14 @@ class ExchangeLayer:
         try:
             await self._app(scope, receive, answer)
         except ChatcliError as error:
+            if isinstance(error, Unauthorized) and _brings_token(scope):
+                self._watch.token_refused(address_of(scope))
             await self._refuse(error, exchange, scope, receive, answer)
         except Exception:
             logger.exception("request broke", request_id=exchange.request_id, route=exchange.route)
             await self._refuse(internal_error(), exchange, scope, receive, answer)
         finally:
+            self._watch.look(address_of(scope))
             self._tell(scope, exchange)
 
     async def _refuse(
@@ -149,6 +160,10 @@ def _turn_fields(live: "LiveTurn") -> dict[str, Any]:
         if usage is not None:
             fields |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     return fields
+
+
+def _brings_token(scope: Scope) -> bool:
+    return any(name in {b"authorization", b"x-api-key"} for name, _ in scope["headers"])
 
 
 def _request_id(scope: Scope) -> str:

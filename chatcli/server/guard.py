@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatcli.errors import ChatcliError, ForbiddenOrigin, RateLimited, Unauthorized
 from chatcli.models import LOCAL_OWNER
-from chatcli.server.exchange import Exchange, exchange_of
+from chatcli.server.exchange import Exchange, address_of, exchange_of
 from chatcli.server.limiter import ClientLimiter, Verdict
 from chatcli.server.metrics import Metrics
 from chatcli.server.problems import BadRequest, HeadTooLarge, WrongMediaType
@@ -76,8 +76,7 @@ class Guard:
     async def _admit(self, scope: Scope, exchange: Exchange) -> bool:
         """Return whether this is a preflight request, which is answered here."""
         headers, path = Headers(scope=scope), scope["path"]
-        client = scope.get("client")
-        address = client[0] if client else "local"
+        address = address_of(scope)
         try:
             host = self._check_head(scope, headers)
             preflight = self._check_origin(headers, host, scope["method"], exchange)

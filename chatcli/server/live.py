@@ -176,6 +176,12 @@ class Reader:
         """Number of the last event that was taken."""
         self._news = asyncio.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether the turn ended well enough to have a last event, and that was taken."""
+        live = self.live
+        return live.ended and live.failure is None and live.last <= self.after
+
     def wake(self) -> None:
         """Say that there is something new."""
         self._news.set()

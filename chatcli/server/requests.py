@@ -11,10 +11,14 @@ from starlette.responses import Response
 from chatcli.server import schemas
 from chatcli.server.api import Api
 from chatcli.server.body import read_model, validate
-from chatcli.server.exchange import exchange_of
+from chatcli.server.exchange import address_of, exchange_of
 from chatcli.server.problems import BadRequest
 from chatcli.service import ChatService
+from chatcli.service.auditing import Actor
 from chatcli.text import check_thread_id
+
+ANYBODY = "anybody"
+"""Who acts on a server that wants no token, as the audit calls them."""
 
 _EVENT_DIGITS = 16
 _KEY = re.compile("[!-~]{1,255}")
@@ -29,8 +33,10 @@ def find_owner(request: Request) -> str:
 
 
 def find_place(api: Api, request: Request) -> tuple[ChatService, str]:
-    """Return the owner's service, and the thread that the path names."""
-    return api.service(find_owner(request)), check_thread_id(request.path_params["thread_id"])
+    """Return the owner's service, as the client uses it, and the thread that the path names."""
+    owner = find_owner(request)
+    actor = Actor(owner if api.tokens else ANYBODY, "serve", address_of(request.scope))
+    return api.service(owner).acting(actor), check_thread_id(request.path_params["thread_id"])
 
 
 async def read_body(api: Api, request: Request, model: type[schemas.Asked]) -> schemas.Asked:

@@ -56,6 +56,10 @@ class StreamRequest(_Request):
     wait: float | None = Field(
         default=None, ge=0, le=3600, description="Seconds that `on_busy` waits, where not 30."
     )
+    hold: bool = Field(
+        default=True,
+        description="Whether the answer begins with the first token, so that an error before it is a status.",
+    )
     must_exist: bool = Field(default=False, description="Refuse a thread that is not there (404).")
     system: str | None = Field(
         default=None, pattern=_ANY_TEXT, description="A new system prompt for the thread, from here on."
@@ -88,8 +92,8 @@ class ThreadsQuery(BaseModel):
     archived: Literal["false", "true", "all"] = Field(
         default="false", description="Whether archived threads are left out, listed alone, or listed too."
     )
-    prefix: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=128, description="How the ids begin."
+    prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]*$", max_length=128, description="How the ids begin."
     )
     search: str | None = Field(
         default=None, pattern=_TEXT, max_length=1000, description="Words to find in prompts and answers."

@@ -1,5 +1,6 @@
 """Traces: OpenTelemetry where the extra is installed and a collector is named, LangSmith where it is on."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from chatcli.server.live import LiveTurn
     from chatcli.server.turns import TurnOrder
 
+_LAST_SECONDS = 5.0
+"""How long the end waits for traces to be sent, and how long one request with them may take."""
 _COLLECTORS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -32,8 +35,11 @@ class Traces:
             if self._langsmith is not None:
                 from langsmith import tracing_context
 
+                client, project = self._langsmith
                 stack.enter_context(
-                    tracing_context(enabled=True, client=self._langsmith, metadata=order.tags or None)
+                    tracing_context(
+                        enabled=True, client=client, project_name=project, metadata=order.tags or None
+                    )
                 )
             if self._spans is None:
                 yield
@@ -51,6 +57,8 @@ class Traces:
         """Send what has not been sent."""
         if self._spans is not None:
             self._spans[1].shutdown()
+        if self._langsmith is not None:
+            self._langsmith[0].close(_LAST_SECONDS)
 
 
 def _describe(span: Any, live: "LiveTurn") -> None:
@@ -85,10 +93,26 @@ def _open_tracer(settings: "Settings") -> tuple[Any, Any] | None:
     return provider.get_tracer("chatcli"), provider
 
 
-def _open_langsmith(settings: "Settings") -> Any:
+def _open_langsmith(settings: "Settings") -> tuple[Any, str | None] | None:
+    """Return a client of LangSmith and the project's name.
+
+    All that is set is handed over: the library reads the environment only, and would send what a
+    ``.env`` keeps at home to its makers.
+    """
     if not settings.langsmith_tracing:
         return None
     from langsmith import Client
 
+    # By this variable the library decides, when a client is made, whether its thread may keep the
+    # process alive: for minutes, where LangSmith does not answer.
+    os.environ["LANGSMITH_USE_DAEMON"] = "true"
+    endpoint, project = (
+        settings.environment.find(name) for name in ("LANGSMITH_ENDPOINT", "LANGSMITH_PROJECT")
+    )
     key = settings.langsmith_api_key
-    return Client(api_key=None if key is None else key.reveal())
+    client = Client(
+        None if endpoint is None else endpoint.text,
+        api_key=None if key is None else key.reveal(),
+        timeout_ms=int(_LAST_SECONDS * 1000),
+    )
+    return client, None if project is None else project.text

@@ -126,15 +126,20 @@ class EventStream:
             (b"x-accel-buffering", b"no"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        while events or (events := await self._next_events(send)):
-            await self._send(send, self._form.write(events), more=True)
+        over = False
+        while not over:
+            events = events or await self._next_events(send)
+            # The last line and the end of the answer go out in one piece.
+            over = not events or self._reader.over
+            await self._send(send, self._form.write(events), more=not over)
             events = []
-        await self._send(send, b"", more=False)
 
     async def _first_events(self, hold: float) -> "list[Numbered]":
         """Return the events up to the first token, or what there is after a while."""
         reader = self._reader
         events = await reader.take()
+        if not hold:
+            return events
         if len(events) == 1 and reader.after == 1:
             try:
                 async with asyncio.timeout(hold):

@@ -1,12 +1,13 @@
 """`ChatService`: what every door does with threads. Importing it costs nothing; a turn imports the rest."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chatcli.errors import InvalidRequest, ThreadNotFound
+from chatcli.errors import ChatcliError, InvalidRequest, ThreadNotFound
 from chatcli.models import LOCAL_OWNER, Message, Role, Thread, text_of, utc_now
+from chatcli.service.auditing import Actor
 from chatcli.service.requests import TurnRequest, fingerprint
 from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from chatcli.config import Settings
     from chatcli.providers.base import Provider
     from chatcli.providers.limiter import Limiter
-    from chatcli.service.turn import RunningTurn
+    from chatcli.service.turn import RunningTurn, TurnGraph
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
 
@@ -34,25 +35,38 @@ UNTITLED = "(no text)"
 class ChatService(ThreadService):
     """The threads of one owner in one store, and the turns that run on them."""
 
-    def __init__(self, store: ThreadStore, settings: "Settings", *, owner: str = LOCAL_OWNER) -> None:
-        super().__init__(store, owner=owner)
+    def __init__(
+        self,
+        store: ThreadStore,
+        settings: "Settings",
+        *,
+        owner: str = LOCAL_OWNER,
+        actor: Actor | None = None,
+    ) -> None:
+        super().__init__(store, owner=owner, actor=actor)
         self.settings = settings
         self._providers: dict[str, Provider] = {}
         self._limiter: Limiter | None = None
+        self._graph: TurnGraph | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] | None = None
 
     def for_owner(self, owner: str) -> "ChatService":
         """Return another owner's service over the same store and providers; only this one is closed."""
-        other = ChatService(self.store, self.settings, owner=owner)
+        other = ChatService(self.store, self.settings, owner=owner, actor=self.actor)
         other._providers = self._providers
         other._limiter = self._outbound_limiter()
         return other
 
     async def aclose(self) -> None:
-        """Close providers and store."""
+        """Close providers and store; the audit is told if keys were missing."""
         for provider in self._providers.values():
             await provider.aclose()
-        await self.store.aclose()
+        try:
+            if refused := self.take_refused_keys():
+                with suppress(ChatcliError):  # the store may be read-only: what was asked for failed anyway
+                    await self.record("key-refused", count=refused, outcome="refused")
+        finally:
+            await self.store.aclose()
 
     # Turns -------------------------------------------------------------------------------------
 
@@ -76,9 +90,11 @@ class ChatService(ThreadService):
             ThreadBusy after `request.wait` seconds; StoreUnavailable, NotSaved (read-only) and the
             other errors of the store.
         """
-        from chatcli.service.turn import RunningTurn, TurnPlan
+        from chatcli.service.turn import RunningTurn, TurnGraph, TurnPlan
         from chatcli.service.waiting import Waiting
 
+        if self._graph is None:
+            self._graph = TurnGraph(self.store, self.owner)
         thread = None
         if not request.save or (request.model is None and self.settings.model is None):
             thread = await self._existing(request)
@@ -94,7 +110,7 @@ class ChatService(ThreadService):
                 TurnPlan(
                     store=self.store,
                     settings=self.settings,
-                    owner=self.owner,
+                    graph=self._graph,
                     provider=provider,
                     limiter=self._outbound_limiter(),
                     options=request.options,

@@ -1,13 +1,15 @@
 """Cleaning up: which moment an age means, whether the clock can be right, and the removal in steps."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from chatcli.config.values import check_age
 from chatcli.errors import InvalidRequest
 from chatcli.models import format_time
 from chatcli.stores.base import Expiry, Sweep, ThreadStore
+from chatcli.stores.records import AuditEntry
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
 """What a letter of an age is worth; the arithmetic is in UTC: time zones and summer time have no effect."""
@@ -53,10 +55,16 @@ def check_clock(now: datetime, newest_use: datetime | None) -> None:
         )
 
 
-async def sweep(store: ThreadStore, owner: str, expiry: Expiry, *, dry_run: bool) -> AsyncIterator[Sweep]:
-    """Yield the steps of one pass over the expired threads, least recently used first."""
+async def sweep(
+    store: ThreadStore, owner: str, expiry: Expiry, *, dry_run: bool, audit: Callable[[], AuditEntry]
+) -> AsyncIterator[Sweep]:
+    """Yield the steps of one pass over the expired threads, least recently used first.
+
+    `audit` makes the entry of each step that is no dry run.
+    """
     cursor = None
     while True:
+        expiry = replace(expiry, audit=None if dry_run else audit())
         step = await store.sweep(owner, expiry, limit=STEP, cursor=cursor, dry_run=dry_run)
         yield step
         cursor = step.cursor

@@ -1,13 +1,17 @@
 """What is done with threads that exist: found, listed, changed, forked, cleaned up, moved."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 from chatcli.errors import InvalidRequest, ThreadNotFound
 from chatcli.models import LOCAL_OWNER, Content, Page, Role, Thread, Turn
+from chatcli.service.auditing import Actor, this_user
 from chatcli.service.cleanup import check_clock, sweep
 from chatcli.service.transfer import export_threads, import_thread
 from chatcli.stores.base import Expiry, Hit, Sweep, ThreadStore
+from chatcli.stores.records import AuditEntry
 from chatcli.text import check_text, check_thread_id, new_id
 
 if TYPE_CHECKING:
@@ -21,9 +25,16 @@ CANDIDATES = 10
 class ThreadService:
     """The threads of one owner in one store, without the running of turns."""
 
-    def __init__(self, store: ThreadStore, *, owner: str = LOCAL_OWNER) -> None:
+    def __init__(self, store: ThreadStore, *, owner: str = LOCAL_OWNER, actor: Actor | None = None) -> None:
         self.store = store
         self.owner = owner
+        self.actor = actor
+
+    def acting(self, actor: Actor) -> Self:
+        """Return the same service for somebody else, as the audit will tell."""
+        other = copy(self)
+        other.actor = actor
+        return other
 
     # Finding -----------------------------------------------------------------------------------
 
@@ -80,9 +91,9 @@ class ThreadService:
         limit: int,
         cursor: str | None = None,
         archived: bool | None = False,
-        prefix: str | None = None,
+        prefix: str = "",
     ) -> Page:
-        """Return threads, last used first; `archived` None means both kinds, `prefix` how ids begin."""
+        """Return threads whose ids begin with `prefix`, last used first; `archived` None means both kinds."""
         return await self.store.threads(
             self.owner, limit=limit, cursor=cursor, archived=archived, prefix=prefix
         )
@@ -115,15 +126,16 @@ class ThreadService:
 
     async def clear(self, thread_id: str) -> Thread:
         """Remove the turns and keep the thread. Raises `ThreadBusy`."""
-        return await self.store.clear(self.owner, thread_id)
+        return await self.store.clear(self.owner, thread_id, audit=self._entry("clear", thread_id))
 
     async def delete(self, thread_id: str) -> None:
         """Remove the thread with all that belongs to it. Raises `ThreadBusy`."""
-        await self.store.delete(self.owner, thread_id)
+        await self.store.delete(self.owner, thread_id, audit=self._entry("delete", thread_id))
 
     async def archive(self, thread_id: str, *, archived: bool = True) -> Thread:
         """Set the archived mark, or take it off. Raises `ThreadBusy`."""
-        return await self.store.archive(self.owner, thread_id, archived=archived)
+        entry = self._entry("archive" if archived else "restore", thread_id)
+        return await self.store.archive(self.owner, thread_id, archived=archived, audit=entry)
 
     async def fork(self, thread_id: str, *, turns: int | None = None, title: str | None = None) -> Thread:
         """Return a new thread with the first `turns` turns of this one, or with all of them.
@@ -165,8 +177,29 @@ class ThreadService:
         """
         if not force_clock:
             check_clock(now, await self.store.newest_use(self.owner))
-        async for step in sweep(self.store, self.owner, expiry, dry_run=dry_run):
+        async for step in sweep(
+            self.store, self.owner, expiry, dry_run=dry_run, audit=lambda: self._entry("cleanup")
+        ):
             yield step
+
+    # The audit ---------------------------------------------------------------------------------
+
+    async def audit(self, *, limit: int, before: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return who did what to the threads of every owner, newest first, of the numbers below `before`."""
+        return await self.store.audit(None, limit=limit, before=before)
+
+    async def record(self, action: str, *, count: int | None = None, outcome: str = "done") -> None:
+        """Add to the audit what was done to the store as a whole."""
+        await self.store.record(replace(self._entry(action), count=count, outcome=outcome))
+
+    def take_refused_keys(self) -> int:
+        """Return how often the keys given did not open what is stored, since this was last asked."""
+        ring = getattr(self.store, "ring", None)
+        return 0 if ring is None else int(ring.take_refusals())
+
+    def _entry(self, action: str, thread_id: str | None = None) -> AuditEntry:
+        self.actor = self.actor or this_user()
+        return self.actor.entry(self.owner, action, thread_id=thread_id)
 
     # Moving ------------------------------------------------------------------------------------
 

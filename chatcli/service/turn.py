@@ -19,6 +19,7 @@ from chatcli.service.context import build_context, instruct
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
+    from chatcli.agent import CompiledGraph
     from chatcli.config import Settings
     from chatcli.providers.limiter import Limiter
 
@@ -30,11 +31,31 @@ QUEUE_EVENTS = 256
 
 GRAPH = "chatcli.agent"
 """The module that imports LangGraph."""
+GRAPH_SECONDS = 0.02
+"""How long a run of the graph waits for the answer to be over before it begins to follow it."""
 
 LIGHT_ENGINES = frozenset({"wire", "offline"})
 """Engines that import nothing that LangGraph does, too, so that it can be imported beside them.
 
 Two threads that import packages with circular imports see each other's half-made modules."""
+
+
+class TurnGraph:
+    """The graph of an owner's turns; the first one compiles it, for that takes milliseconds."""
+
+    def __init__(self, store: ThreadStore, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+        self._compiled: CompiledGraph | None = None
+
+    def compiled(self) -> "CompiledGraph":
+        """Return it, with a saver that commits to the store."""
+        if self._compiled is None:
+            from chatcli.agent import build_graph
+            from chatcli.checkpoint import ThreadSaver
+
+            self._compiled = build_graph(ThreadSaver(self._store, owner=self._owner))
+        return self._compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +64,7 @@ class TurnPlan:
 
     store: ThreadStore
     settings: "Settings"
-    owner: str
+    graph: "TurnGraph"
     provider: Provider
     limiter: "Limiter | None"
     options: ModelOptions
@@ -180,17 +201,20 @@ class RunningTurn:
     async def _run_graph(self, lease: Lease, answer: Answer) -> Turn | None:
         """Let the graph take the answer and its saver commit it; return the turn as it is stored.
 
-        LangGraph is imported meanwhile, on another thread, so that no token waits for that.
+        LangGraph is imported meanwhile, on another thread, so that no token waits for that. Where
+        it is there already, a provider that is fast is first: starting a run takes a millisecond.
         """
         if GRAPH not in sys.modules:
             await asyncio.to_thread(_import_graph)
-        from chatcli.agent import TurnContext, build_graph
-        from chatcli.checkpoint import TURN_KEY, ThreadSaver, TurnHandle, to_langchain
+        elif self._fetching is not None:
+            await asyncio.wait({self._fetching}, timeout=GRAPH_SECONDS)
+        from chatcli.agent import TurnContext
+        from chatcli.checkpoint import TURN_KEY, TurnHandle, to_langchain
 
-        plan, begun = self._plan, self._plan.begun
+        begun = self._plan.begun
         handle = TurnHandle(lease, begun.turn, begun.context)
         prompt = [message for message in begun.turn.messages if message.role is not Role.SYSTEM]
-        await build_graph(ThreadSaver(plan.store, owner=plan.owner)).ainvoke(
+        await self._plan.graph.compiled().ainvoke(
             {"messages": [to_langchain(message) for message in prompt]},
             {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}},
             context=TurnContext(

@@ -19,11 +19,18 @@ def collecting() -> Iterator[Collector]:
     """Run a collector on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # LangSmith's client asks what the server can do
+            self._answer(b"{}")
+
         def do_POST(self) -> None:
             collector.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             pass

@@ -146,4 +146,4 @@ def worker_of(server: Server, stream: Stream, pids: list[int]) -> int:
 
 
 def sockets_of(pid: int) -> set[str]:
-    return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    return {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}

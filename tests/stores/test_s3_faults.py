@@ -70,9 +70,8 @@ def store(open_one: Callable[[], ThreadStore]) -> ThreadStore:
 
 @pytest.fixture
 async def hasty(url: str) -> AsyncIterator[ThreadStore]:
-    """A store in the bucket that waits for half a second at most."""
+    """A store in the bucket that loses its patience soon."""
     store = S3Store(location_of(url), patience=0.5)
-    await store.check()  # what is slow is only to import
     yield store
     await store.aclose()
 
@@ -235,10 +234,10 @@ async def test_ten_writers(open_one: Callable[[], ThreadStore], store: ThreadSto
 # A server that does not answer, or refuses --------------------------------------------------------
 
 
-async def test_slow_down(hasty: ThreadStore, traffic: Traffic) -> None:
+async def test_slow_down(store: ThreadStore, hasty: ThreadStore, traffic: Traffic) -> None:
     """503 is tried again, but not for ever: then the store is unavailable, for reads and for writes."""
     traffic.add(Fault(status=503, code="SlowDown", times=2))
-    await say(hasty)
+    await say(store)
     traffic.add(Fault(status=503, code="SlowDown", times=9999))
     for call in (
         lambda: say(hasty),
@@ -253,15 +252,16 @@ async def test_slow_down(hasty: ThreadStore, traffic: Traffic) -> None:
     assert PATIENCE == 10
 
 
-async def test_hang(hasty: ThreadStore, traffic: Traffic) -> None:
+async def test_hang(store: ThreadStore, hasty: ThreadStore, traffic: Traffic) -> None:
     """A server that never answers is given up; what it was about to do is not lost, and not doubled."""
-    await say(hasty)
-    fault = traffic.add(Fault("PUT", TEA, wait=True))
+    await say(store)
+    fault = traffic.add(Fault("PUT", wait=True, times=99))
     with pytest.raises(StoreUnavailable):
         await hasty.begin(new_turn(prompt="again", turn_id="again"))
     fault.released.set()
     traffic.ahead += 60
-    assert (await hasty.turns(LOCAL_OWNER, "tea"))[0].state is TurnState.COMPLETE
+    assert (await store.turns(LOCAL_OWNER, "tea"))[0].state is TurnState.COMPLETE
+    await say(store)
 
 
 @pytest.mark.parametrize(
@@ -278,19 +278,19 @@ async def test_hang(hasty: ThreadStore, traffic: Traffic) -> None:
     ],
 )
 async def test_refusals(
-    hasty: ThreadStore, traffic: Traffic, answer: tuple[int, str], error: type[ChatcliError], said: str
+    store: ThreadStore, traffic: Traffic, answer: tuple[int, str], error: type[ChatcliError], said: str
 ) -> None:
     """A refusal is named, and never looks like an empty thread; no key and no word of the server is in it."""
     traffic.add(Fault(status=answer[0], code=answer[1], times=9999))
     for call in (
-        lambda: hasty.thread(LOCAL_OWNER, "tea"),
-        lambda: hasty.turns(LOCAL_OWNER, "tea"),
-        lambda: hasty.context(LOCAL_OWNER, "tea", limit=1),
-        lambda: hasty.threads(LOCAL_OWNER, limit=1),
-        lambda: hasty.begin(new_turn()),
-        lambda: hasty.begin(new_turn(new_id())),
-        lambda: hasty.delete(LOCAL_OWNER, "tea"),
-        hasty.owners,
+        lambda: store.thread(LOCAL_OWNER, "tea"),
+        lambda: store.turns(LOCAL_OWNER, "tea"),
+        lambda: store.context(LOCAL_OWNER, "tea", limit=1),
+        lambda: store.threads(LOCAL_OWNER, limit=1),
+        lambda: store.begin(new_turn()),
+        lambda: store.begin(new_turn(new_id())),
+        lambda: store.delete(LOCAL_OWNER, "tea"),
+        store.owners,
     ):
         with pytest.raises(error) as caught:
             await call()

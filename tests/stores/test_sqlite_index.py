@@ -269,3 +269,24 @@ async def test_conversations_show_shared_turns(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         rows = other.execute("SELECT turn, content FROM conversations WHERE thread = 'f' AND role = 'human'")
         assert rows.fetchall() == [(1, "one"), (2, "two"), (3, "other")]
+
+
+async def test_chains_are_short(path: Path) -> None:
+    """A fork's base is the thread whose own the last shared turn is, however it came about."""
+    store = SqliteStore(str(path))
+    for _ in range(4):
+        await say(store, "a")
+    for origin, fork_id, turns in (("a", "b", 2), ("b", "c", 2), ("b", "d", 1)):
+        await store.fork(LOCAL_OWNER, origin, fork_id=fork_id, title="-", turns=turns)
+    await store.undo(LOCAL_OWNER, "a", fork_id="u", title="-", turns=2)
+    await store.undo(LOCAL_OWNER, "u", fork_id="v", title="-", turns=3)
+    for number in range(5):
+        await say(store, "a")
+        await store.undo(LOCAL_OWNER, "a", fork_id=f"w{number}", title="-", turns=1)
+    await store.aclose()
+    with closing(sqlite3.connect(path)) as other:
+        bases = (
+            "SELECT forks.id, bases.id FROM threads AS forks JOIN threads AS bases ON forks.base = bases.key"
+        )
+        found = dict(other.execute(bases).fetchall())
+    assert found == dict.fromkeys(("b", "c", "d", "u", "v", *(f"w{n}" for n in range(5))), "a")

@@ -51,14 +51,14 @@ class RemoteService(ChatService):
         limit: int,
         cursor: str | None = None,
         archived: bool | None = False,
-        prefix: str | None = None,
+        prefix: str = "",
     ) -> Page:
         """Return threads, last used first; never more than `LARGEST_PAGE`."""
-        query = {
+        query: dict[str, str | int | None] = {
             "limit": min(limit, LARGEST_PAGE),
             "cursor": cursor,
             "archived": _kinds(archived),
-            "prefix": prefix,
+            "prefix": prefix or None,
         }
         return await self._client.get("/threads", _page, query)
 
@@ -69,7 +69,7 @@ class RemoteService(ChatService):
             raise InvalidRequest(
                 f"a server finds at most {LARGEST_PAGE} threads at a time", hint=f"-n {LARGEST_PAGE}"
             )
-        query = {"search": text, "limit": limit, "archived": _kinds(archived)}
+        query: dict[str, str | int | None] = {"search": text, "limit": limit, "archived": _kinds(archived)}
         return await self._client.get("/threads", _hits, query)
 
     async def check_store(self) -> tuple[str, ...]:

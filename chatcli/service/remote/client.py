@@ -1,9 +1,10 @@
-"""Requests to one server over the wire's own connections: documents back, or the errors that they stand for."""
+"""Requests to one server over the wire's own connections: documents come back, or errors."""
 
 import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatcli import __version__
@@ -49,12 +50,15 @@ class Client:
             )
 
     async def get(
-        self, path: str, read: Callable[[Any], T], query: Mapping[str, str | int | None] | None = None
+        self,
+        path: str,
+        read: Callable[[Any], T],
+        query: Mapping[str, str | int | None] = MappingProxyType({}),
     ) -> T:
-        """Return what `read` makes of the document at a path; parts of the query that are None are left out."""
+        """Return what `read` makes of the document at a path; None in the query means nothing."""
         from urllib.parse import urlencode
 
-        given = {name: value for name, value in (query or {}).items() if value is not None}
+        given = {name: value for name, value in query.items() if value is not None}
         document = await self.call("GET", f"{path}?{urlencode(given)}" if given else path)
         try:
             return read(document)

@@ -1,4 +1,4 @@
-"""The documents of the API, read back into what they were made from; what is none raises `ValueError` or such."""
+"""The documents of the API, read back into what they were made from."""
 
 from typing import Any
 

@@ -121,6 +121,7 @@ class RemoteTurn:
             "max_tokens": request.options.max_tokens,
             "save": None if request.save else False,
             "wait": min(request.wait, LONGEST_WAIT),
+            "hold": False,
         }
         return {name: value for name, value in wishes.items() if value is not None}
 

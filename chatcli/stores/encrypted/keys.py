@@ -86,6 +86,7 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key] = (), *, current: Key | None = None) -> None:
         self.keys = {key.id: key for key in keys}
         self.current = current
+        self._refusals = 0
 
     @classmethod
     def of(cls, secret: "Secret | None") -> "KeyRing":
@@ -103,6 +104,11 @@ class KeyRing:
     def without_current(self) -> "KeyRing":
         """Return a ring with the same keys that seals nothing."""
         return KeyRing(tuple(self.keys.values()))
+
+    def take_refusals(self) -> int:
+        """Return how often a key was missing since this was last asked."""
+        refusals, self._refusals = self._refusals, 0
+        return refusals
 
     def is_current(self, text: str) -> bool:
         """Tell whether `text` is in the form in which it would be written now."""
@@ -166,6 +172,7 @@ class KeyRing:
             raise _damaged()
         key = self.keys.get(sealed[1])
         if key is None:
+            self._refusals += 1
             given = f"the keys given are {', '.join(self.keys)}" if self.keys else "no key is given"
             raise ConfigError(
                 f"what is stored is encrypted with the key {sealed[1]}; {given}",

@@ -13,7 +13,7 @@ from chatcli.errors import ConfigError, StoreCorrupt
 from chatcli.stores.postgres import errors
 from chatcli.stores.postgres.address import Address
 from chatcli.stores.postgres.pool import Pool, cut_off
-from chatcli.stores.postgres.schema import VERSION_TABLE, Connection, check_version, migrate
+from chatcli.stores.postgres.schema import VERSION_TABLE, Connection, call_of, check_version, migrate
 
 T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
@@ -68,18 +68,19 @@ class Database:
         """The lock of this store object; a running turn bears it."""
 
     async def call(
-        self, function: str, *values: object, repeatable: bool = True, patience: float | None = None
+        self,
+        function: str,
+        *values: object,
+        repeatable: bool = True,
+        patience: float | None = None,
+        audit: str | None = None,
     ) -> Any:
         """Return what a function of the schema makes of `values`: JSON, decoded.
 
-        Unless it is `repeatable`, it is not tried again where it may have had its effect.
+        Unless it is `repeatable`, it is not tried again where it may have had its effect. If it does
+        not refuse, `audit`, an entry as JSON, is written with it.
         """
-        places = ", ".join(["%s"] * len(values))
-        # One statement with the check, so that a program that does not know the tables changes nothing.
-        query = (
-            f"SELECT {{schema}}.{function}({places}) AS result"  # noqa: S608 - names of ours
-            f" WHERE (SELECT max(version) FROM {{schema}}.{VERSION_TABLE}) = {len(self._migrations)}"
-        )
+        query, values = call_of(function, values, version=len(self._migrations), audit=audit)
         rows = await self._to_its_end(
             self._try(query, values, binary=False, repeatable=repeatable, patience=patience or self._patience)
         )
@@ -281,11 +282,7 @@ class Transaction:
 
 
 async def _execute(
-    connection: Connection,
-    statement: bytes,
-    values: Mapping[str, object] | Sequence[object],
-    *,
-    binary: bool,
+    connection: Connection, statement: bytes, values: Mapping[str, object] | Sequence[object], *, binary: bool
 ) -> list[Row]:
     async with connection.cursor(binary=binary) as cursor:
         await cursor.execute(statement, values)

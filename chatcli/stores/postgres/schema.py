@@ -39,6 +39,24 @@ def check_version(version: int, *, newest: int) -> None:
         )
 
 
+def call_of(
+    function: str, values: tuple[object, ...], *, version: int, audit: str | None
+) -> tuple[str, tuple[object, ...]]:
+    """Return the query that calls a function of the schema and writes its entry, with its values.
+
+    It is one statement with the check of the version, so that a program that does not know the
+    tables changes nothing.
+    """
+    places = ", ".join(["%s"] * len(values))
+    query = f"SELECT {{schema}}.{function}({places}) AS result"
+    query += f" WHERE (SELECT max(version) FROM {{schema}}.{VERSION_TABLE}) = {version}"  # noqa: S608 - ours
+    if audit is None:
+        return query, values
+    query = f"WITH done AS MATERIALIZED ({query})"
+    query += " SELECT result, {schema}.record_audit(%s, result) FROM done"
+    return query, (*values, audit)
+
+
 async def migrate(connection: Connection, schema: str, migrations: Sequence[str]) -> None:
     """Make the schema, or bring it to the newest version; where it is, nothing is written."""
     name = sql.Identifier(schema)

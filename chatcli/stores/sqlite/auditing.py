@@ -9,8 +9,10 @@ from chatcli.stores.records import AuditEntry
 
 T = TypeVar("T")
 
-_COLUMNS = "id, at, owner, actor, door, origin, action, thread_id, count, outcome"
-_INSERT = f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT = (
+    "INSERT INTO audit (id, at, owner, actor, door, origin, action, thread_id, count, outcome)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
 _SELECT = (
     "SELECT * FROM audit WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR number < ?2)"
     " ORDER BY number DESC LIMIT ?3"

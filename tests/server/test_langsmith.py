@@ -1,0 +1,74 @@
+"""Traces for LangSmith: where they go, what is in them, and that nothing waits for them."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.fake_provider import FakeProvider
+from tests.fake_provider.script import DEFAULT_ANSWER
+from tests.server.collector import collecting
+from tests.server.peer import KEY, WAIT, serving
+
+TRACING_KEY = "lsv2-canary-0123456789"
+TELLTALES = ("err-401", "err-key-400", "error-first", "error-mid", "odd-choices", "garbage")
+"""Models of a provider that puts our key into what it says."""
+
+
+def settings_of(endpoint: str) -> dict[str, str]:
+    return {
+        "LANGSMITH_TRACING": "true",
+        "LANGSMITH_API_KEY": TRACING_KEY,
+        "LANGSMITH_ENDPOINT": endpoint,
+        "LANGSMITH_PROJECT": "canary-project",
+    }
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_turn_is_traced_where_the_settings_say(
+    tmp_path: Path, fake_provider: FakeProvider, place: str
+) -> None:
+    """With its messages and tags, in the project, whether the settings are exported or in a file.
+
+    No key is in a trace, neither LangSmith's nor the provider's.
+    """
+    with collecting() as collector:
+        variables = settings_of(collector.url)
+        if place == ".env":
+            file = tmp_path / ".env"
+            file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+            variables = {"CHATCLI_ENV_FILE": str(file)}
+        with serving(tmp_path, provider=fake_provider, **variables) as server:
+            server.lines("canary-prompt", session_metadata={"team": "blue"})
+            assert server.stop() == 0
+            assert TRACING_KEY not in server.log.read_text()
+    sent = b"".join(collector.bodies).decode()
+    for said in ("canary-prompt", DEFAULT_ANSWER, '"team":"blue"', "canary-project", "ChatOpenAI"):
+        assert said in sent, said
+    assert KEY not in sent
+    assert TRACING_KEY not in sent
+
+
+def test_no_key_is_traced_whatever_the_provider_says(tmp_path: Path, fake_provider: FakeProvider) -> None:
+    """A failed call is traced with our own error: of the provider's words there is nothing in it."""
+    with (
+        collecting() as collector,
+        serving(tmp_path, provider=fake_provider, **settings_of(collector.url)) as server,
+    ):
+        for model in TELLTALES:
+            assert server.chat("x", model=f"openai:{model}").status_code in {200, 502}
+        assert server.stop() == 0
+    sent = b"".join(collector.bodies).decode()
+    assert "ProviderAuth" in sent
+    assert "Incorrect API key" not in sent
+    assert KEY not in sent
+
+
+def test_a_server_stops_although_nobody_takes_its_traces(tmp_path: Path, fake_provider: FakeProvider) -> None:
+    """Turns do not wait for a LangSmith that hangs, and the end waits for it a few seconds only."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with serving(tmp_path, provider=fake_provider, **settings_of(endpoint)) as server:
+            assert server.chat("x").json()["state"] == "complete"
+            server.process.terminate()
+            assert server.process.wait(WAIT) == 0
