@@ -93,7 +93,7 @@ def _facts(settings: "Settings") -> dict[str, Any]:
             "env_file": None if settings.env_file is None else str(settings.env_file),
             "data": str(settings.data_dir),
         },
-        "store": mask_url(settings.store),
+        "store": mask_url(settings.server or settings.store),
         "model": _model(settings),
         "settings": [row._asdict() for row in settings.rows()],
     }

@@ -15,6 +15,7 @@ from chatcli.errors import RateLimited
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
+    from chatcli.providers.shared import SharedCalls
 
 FILE_NAME = "calls"
 _LOCK_SECONDS = 1.0
@@ -29,13 +30,16 @@ _LONG_SIZE = 64 * 1024
 class Limiter:
     """At most RATE_LIMIT_CALLS calls in any RATE_LIMIT_PERIOD seconds.
 
-    Where the data directory can't be written, the limit holds for this process alone.
+    With CHATCLI_REDIS_URL it holds for all who use that Redis together. Without an answer from there
+    it holds for this machine, and where the data directory can't be written, for this process alone.
     """
 
     def __init__(self, settings: "Settings") -> None:
         self._path = settings.data_dir / FILE_NAME
         self._calls = settings.rate_limit_calls
         self._period = settings.rate_limit_period
+        self._redis_url = settings.redis_url
+        self._shared: SharedCalls | None = None
         self._times: deque[float] = deque()
 
     async def wait(self, *, at_most: float) -> None:
@@ -47,7 +51,7 @@ class Limiter:
         import asyncio
 
         start = time.monotonic()
-        while (pause := self._claim(patient=time.monotonic() < start + _LOCK_SECONDS)) > 0:
+        while (pause := await self._claim_anywhere(patient=time.monotonic() < start + _LOCK_SECONDS)) > 0:
             if time.monotonic() + pause > start + at_most:
                 raise RateLimited(
                     f"more than {self._calls} calls of models in {self._period:g} seconds",
@@ -56,8 +60,24 @@ class Limiter:
                 )
             await asyncio.sleep(pause)
 
-    def _claim(self, *, patient: bool) -> float:
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        if self._shared is not None:
+            await self._shared.aclose()
+
+    async def _claim_anywhere(self, *, patient: bool) -> float:
         """Count a call and return 0, or return the seconds after which to try again."""
+        if self._redis_url is not None:
+            if self._shared is None:
+                from chatcli.providers.shared import SharedCalls
+
+                self._shared = SharedCalls(self._redis_url, calls=self._calls, period=self._period)
+            if (pause := await self._shared.claim()) is not None:
+                return pause
+        return self._claim(patient=patient)
+
+    def _claim(self, *, patient: bool) -> float:
+        """Do the same for this machine."""
         try:
             return self._claim_in_file(self._path)
         except BlockingIOError:

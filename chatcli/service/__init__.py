@@ -61,6 +61,8 @@ class ChatService(ThreadService):
         """Close providers and store; the audit is told if keys were missing."""
         for provider in self._providers.values():
             await provider.aclose()
+        if self._limiter is not None:
+            await self._limiter.aclose()
         try:
             if refused := self.take_refused_keys():
                 with suppress(ChatcliError):  # the store may be read-only: what was asked for failed anyway

@@ -11,7 +11,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from chatcli.models import utc_now
 from tests.acceptance.conftest import lines
+from tests.cli.seed import insert
 from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 from tests.server.peer import TOKENS, Server, serving
@@ -67,6 +69,7 @@ def summary(done: Run) -> tuple[int, bytes, bytes]:
 
 def test_a_life_over_a_server_looks_like_one_without(chatcli: Chatcli, remote: Chatcli) -> None:
     """Each command writes the same bytes and ends with the same code."""
+    remote = remote.with_environment(CHATCLI_API_TOKEN=TOKENS["alice"])  # no other test is alice
     data = "Größe\r\n`x`\u2028 \x1b[31mred\n".encode()
     runs: list[tuple[tuple[str, ...], bytes]] = [
         (("chat", "-m", "offline", "-t", "tour", "look at", "this"), data),
@@ -128,7 +131,7 @@ def test_documents_are_the_same(remote: Chatcli, server: Server) -> None:
 
 def test_events_are_the_same(remote: Chatcli, online: Chatcli) -> None:
     """`chat --json` writes the same events: reasoning, tokens, usage, and the error in the end."""
-    for model in ("reason", "length", "error-mid", "err-429-bare"):
+    for model in ("reason", "error-mid", "err-400"):
         words = ("chat", "-t", f"events-{model}", "-m", f"openai:{model}", "--json", "hello")
         here, there = online(*words), remote(*words)
         assert there.returncode == here.returncode
@@ -157,8 +160,8 @@ def test_options_reach_the_model(remote: Chatcli, fake_provider: FakeProvider) -
 
 def test_a_long_list_comes_page_by_page(remote: Chatcli, server: Server) -> None:
     """More threads than the server lists at a time are all listed, once."""
-    for number in range(105):
-        server.call("POST", "/chat", owner="bob", json={"message": "x", "thread_id": f"n{number}"})
+    now = utc_now()
+    insert(server.program, *[(f"n{number}", now) for number in range(105)], owner="bob")
     found = remote("history", "-n", "0", env={"CHATCLI_API_TOKEN": TOKENS["bob"]})
     assert sorted(row.split(b"\t")[0] for row in found.stdout.splitlines()) == sorted(
         f"n{number}".encode() for number in range(105)
@@ -240,8 +243,9 @@ def test_a_wrong_token_is_told(remote: Chatcli) -> None:
 
 def test_each_token_has_its_own_threads(remote: Chatcli) -> None:
     """The token decides whose threads the commands see."""
-    assert remote("chat", "-t", "of-alice", "hi", env={"CHATCLI_API_TOKEN": TOKENS["alice"]}).returncode == 0
-    assert remote("history", "of-alice").returncode == 66
+    assert remote("chat", "-t", "of-the-shell", "hi").returncode == 0
+    other = remote("history", "of-the-shell", env={"CHATCLI_API_TOKEN": TOKENS["bob"]})
+    assert (other.returncode, other.stdout) == (66, b"")
 
 
 def test_a_token_goes_to_its_own_server_alone(chatcli: Chatcli, server: Server) -> None:
@@ -304,6 +308,21 @@ def test_what_a_server_does_not_offer_is_refused(remote: Chatcli, words: tuple[s
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert b"run it where the store is" in refused.stderr
     assert not remote.database.exists()
+
+
+def test_a_session_is_refused(remote: Chatcli) -> None:
+    """At a terminal without a prompt: 2, with what to do instead, and no local store is begun."""
+    code, shown = remote.on_terminal("chat")
+    assert code == 2
+    assert "a session works on a store, not over a server" in shown
+    assert not remote.database.exists()
+
+
+def test_info_tries_the_server(remote: Chatcli, server: Server) -> None:
+    """Where threads are kept is the server, and `--check` asks it whether its store answers."""
+    facts = json.loads(remote("info", "--check", "--json", "-m", "offline").stdout)
+    assert facts["store"] == server.url
+    assert facts["check"]["store"]["ok"] is True
 
 
 def test_a_picture_is_refused(remote: Chatcli, fake_provider: FakeProvider) -> None:

@@ -158,9 +158,11 @@ def test_graphs_run_without_an_event_loop_where_the_store_can(store_factory: Sto
     assert graph.get_state(THREAD).values == {}
 
 
-async def test_a_call_that_would_have_to_wait_inside_a_loop_says_so(store_factory: StoreFactory) -> None:
+async def test_a_call_that_would_have_to_wait_inside_a_loop_says_so(
+    store_factory: StoreFactory, store: ThreadStore
+) -> None:
     """A synchronous call from a coroutine never blocks the loop that it would wait for."""
-    saver = ThreadSaver(store_factory.make())
+    saver = ThreadSaver(store)
     if store_factory.waits:
         with pytest.raises(InvalidRequest, match="event loop"):
             saver.get_tuple(THREAD)

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ TELLTALES = ("err-401", "err-key-400", "error-first", "error-mid", "odd-choices"
 """Models of a provider that puts our key into what it says."""
 
 
-def settings_of(endpoint: str) -> dict[str, str]:
+def settings_of(endpoint: str) -> dict[str, Any]:
     return {
         "LANGSMITH_TRACING": "true",
         "LANGSMITH_API_KEY": TRACING_KEY,

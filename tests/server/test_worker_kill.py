@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
+from chatcli.stores.base import LEASE_SECONDS
 from tests.fake_provider import FakeProvider
 from tests.server.peer import Document, Server, Stream, eventually, serving
 
@@ -42,7 +44,7 @@ class Client:
                 self.acknowledged.append((document["turn_id"], prompt))
 
     def _ask(self, client: httpx.Client, prompt: str) -> Document:
-        body = {"message": prompt, "thread_id": self.thread_id, "model": "openai:paced-10-5-3"}
+        body = {"message": prompt, "thread_id": self.thread_id, "model": "openai:paced-50-20-3"}
         while True:
             try:
                 answer = client.post("/chat", json=body, headers={"Idempotency-Key": prompt})
@@ -98,15 +100,14 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(
             victim = workers[HELD[0]]
             os.kill(victim, signal.SIGKILL)
             for name in (name for name in HELD if workers[name] == victim):
-                assert server.chat("again", thread_id=name, on_busy="reject").status_code == 200
+                eventually(partial(ask_again, server, name), seconds=LEASE_SECONDS / 3)
                 assert [turn["state"] for turn in server.history(name)] == ["interrupted", "complete"]
             fake_provider.release(len(HELD))
             for name in (name for name in HELD if workers[name] != victim):
                 assert list(held[name].documents())[-1]["metadata"]["state"] == "complete"
             eventually(lambda: True if len(listening(server)) == 3 else None)
-            counts = [len(client.acknowledged) for client in clients]
-            for client, count in zip(clients, counts, strict=True):
-                eventually(lambda client=client, count=count: len(client.acknowledged) > count + 1 or None)
+            enough = min(len(client.acknowledged) for client in clients) + CLIENTS
+            eventually(lambda: min(len(client.acknowledged) for client in clients) >= enough or None)
         for thread_id in {client.thread_id for client in clients}:
             turns = server.history(thread_id)
             assert {turn["state"] for turn in turns} <= {"complete", "interrupted"}
@@ -127,6 +128,13 @@ def listening(server: Server) -> list[int]:
 
 def model_of(request: Document) -> str:
     return str((request["body"] or {}).get("model", ""))
+
+
+def ask_again(server: Server, thread_id: str) -> Document | None:
+    """Return the answer, None while the thread is busy: PostgreSQL takes a moment to see a process end."""
+    answer = server.chat("again", thread_id=thread_id, on_busy="reject")
+    assert answer.status_code in {200, 409}, answer.text
+    return answer.json() if answer.status_code == 200 else None
 
 
 def hold(server: Server, thread_id: str) -> Stream:

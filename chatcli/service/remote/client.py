@@ -100,8 +100,7 @@ class Client:
         except ConnectionFailed:
             raise ServerUnavailable(
                 f"the server at {self.url} can't be reached",
-                hint="is it running there? proxies are not used; without --server or CHATCLI_SERVER "
-                "the local store is",
+                hint="is it running there? it is reached without a proxy; chatcli serve starts one",
             ) from None
         if 200 <= response.status < 300:  # noqa: PLR2004 - HTTP
             return response

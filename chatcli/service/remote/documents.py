@@ -92,9 +92,10 @@ def read_problem(document: Any) -> ChatcliError | None:
     if not isinstance(kind, str) or not isinstance(detail, str) or not kind.startswith(_URN):
         return None
     found = find_class(kind.removeprefix(_URN), document["status"])
+    hint = document.get("hint")
     return (found or ChatcliError)(
         detail,
-        hint=document.get("hint"),
+        hint=hint if isinstance(hint, str) else None,
         retry_after=document.get("retry_after"),
         saved=document.get("saved"),
     )

@@ -3,13 +3,14 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from chatcli.errors import ChatcliError, StoreUnavailable
 from chatcli.stores.sqlite import errors, search
 from chatcli.stores.sqlite.connection import Database
+from chatcli.stores.sqlite.groups import WriteGroups
 from chatcli.stores.sqlite.runners import Runner
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class Transactions:
     def __init__(self, database: Database, runner: Runner, patience: float) -> None:
         self.database = database
         self.runner = runner
+        self._groups = WriteGroups(database, runner)
         self._patience = patience
         self._deleted = False
         self.scrub_all = False
@@ -35,20 +37,21 @@ class Transactions:
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `work` reads."""
-        return await self._run(partial(self.database.read, work), self._patience, writing=False)
+        call = partial(self.database.read, work)
+        return await self._run(lambda: self.runner.run(call), self._patience, writing=False)
 
     async def write(self, work: Callable[[sqlite3.Connection], T], *, patience: float | None = None) -> T:
         """Return what `work` returns once all that it wrote is on disk."""
         limit = self._patience if patience is None else min(patience, self._patience)
-        return await self._run(partial(self.database.write, work), limit, writing=True)
+        return await self._run(lambda: self._groups.write(work), limit, writing=True)
 
-    async def _run(self, call: Callable[[], T], patience: float, *, writing: bool) -> T:
-        """Run `call` until no other program is in its way, but not for longer than `patience`."""
+    async def _run(self, attempt: Callable[[], Awaitable[T]], patience: float, *, writing: bool) -> T:
+        """Make an `attempt` until no other program is in its way, but not for longer than `patience`."""
         deadline = time.monotonic() + patience
         wait = 0.001
         while True:
             try:
-                return await self.runner.run(call)
+                return await attempt()
             except sqlite3.Error as error:
                 if errors.code_of(error) not in errors.LOCKED or time.monotonic() >= deadline:
                     raise errors.translate(error, self.database.path, writing=writing) from error
