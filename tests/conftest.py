@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let long sweeps run at their full length; by default they are short and seeded."""
     parser.addoption("--texts", type=int, default=300, help="texts through the terminal gate (full: 20000)")
     parser.addoption("--screens", type=int, default=60, help="texts through a terminal (full: 3000)")
+    parser.addoption("--every-store", action="store_true", help="test mixtures of stores, too")
     parser.addoption("--kills", type=int, default=25, help="SIGKILLs of the kill tests (full: 300)")
     parser.addoption("--machines", type=int, default=8, help="runs of the state machine (full: 500)")
     parser.addoption("--writers", type=int, default=4, help="writers at once of a store (full: 32)")

@@ -70,12 +70,12 @@ class Line(NamedTuple):
 
 def run(line: Line) -> None:
     """Do what the line says; leave with the exit code of an answer that did not end well."""
-    from chatcli.cli.answer import check_stdout
-
     _check(line)
     if line.undo is not None and not line.given:
         _take_back(line, line.undo)
         return
+    from chatcli.cli.answer import check_stdout
+
     check_stdout()
     settings = line.load()
     limit = settings.max_input_length or MAX_INPUT_LENGTH

@@ -30,6 +30,8 @@ class Kind:
     shared: bool = True
     keys: tuple[str, ...] | None = None
     """Keys of the store around the store; None for no such store, () for one without keys."""
+    always: bool = True
+    """False for a mixture of two kinds that are both tested anyway: with ``--every-store`` only."""
 
     def open(self, url: str) -> ThreadStore:
         """Return a store object on the place at `url`."""
@@ -44,10 +46,10 @@ KINDS = {
     "postgres": Kind(server="postgres_server"),
     "s3": Kind(server="s3_server"),
     "memory+encryption": Kind(lambda _: "memory://", shared=False, keys=(KEY,)),
-    "memory+no-key": Kind(lambda _: "memory://", shared=False, keys=()),
+    "memory+no-key": Kind(lambda _: "memory://", shared=False, keys=(), always=False),
     "sqlite+encryption": Kind(lambda folder: f"sqlite:///{folder}/data/chatcli.db", keys=(KEY,)),
-    "postgres+encryption": Kind(server="postgres_server", keys=(KEY,)),
-    "s3+encryption": Kind(server="s3_server", keys=(KEY,)),
+    "postgres+encryption": Kind(server="postgres_server", keys=(KEY,), always=False),
+    "s3+encryption": Kind(server="s3_server", keys=(KEY,), always=False),
 }
 
 
@@ -59,7 +61,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = [
             name
             for name, kind in KINDS.items()
-            if (kind.shared or not shared) and (kind.keys is None or not plain)
+            if (kind.shared or not shared)
+            and (kind.keys is None or not plain)
+            and (kind.always or metafunc.config.getoption("--every-store"))
         ]
         metafunc.parametrize("kind", names, indirect=True)
 
