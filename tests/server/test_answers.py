@@ -121,13 +121,37 @@ def test_threads_are_listed_page_by_page(server: Server) -> None:
     assert first["threads"][0]["owner"] == "bob"
 
 
+def test_a_thread_is_shown_in_full(server: Server) -> None:
+    """As `history --json` shows it, with all its turns or the newest of them; a prefix finds it."""
+    for number in range(3):
+        server.chat(f"prompt {number}", thread_id="in-full")
+    whole = server.call("GET", "/threads/in-full").json()
+    assert (whole["id"], whole["turn_count"]) == ("in-full", 3)
+    assert [turn["messages"][0]["content"] for turn in whole["turns"]] == ["prompt 0", "prompt 1", "prompt 2"]
+    assert {"model", "usage", "finish_reason", "state", "index", "id", "error"} < set(whole["turns"][0])
+    last = server.call("GET", "/threads/in-full", params={"tail": 1}).json()
+    assert last["turns"] == whole["turns"][2:]
+    assert server.call("GET", "/threads/in-full", params={"tail": 0}).json() == {**whole, "turns": []}
+    assert server.call("GET", "/threads/in-full", owner="bob").status_code == 404
+    found = server.call("GET", "/threads", params={"prefix": "in-f"}).json()["threads"]
+    assert [thread["id"] for thread in found] == ["in-full"]
+
+
+def test_a_stream_that_is_not_held_begins_at_once(server: Server) -> None:
+    """With `hold` false an error of the model is the last line, where else it is a status."""
+    body = {"input": "x", "model": "openai:err-400"}
+    assert server.call("POST", "/chat/stream", json=body).status_code != 200
+    lines = server.lines("x", model="openai:err-400", hold=False)
+    assert [line["type"] for line in lines] == ["metadata", "error"]
+
+
 def test_threads_are_searched(server: Server) -> None:
     """A search finds the words in prompts and answers, and shows the line."""
     server.chat("where do pelicans sleep?", thread_id="birds")
     server.chat("where do cats sleep?", thread_id="cats")
     found = server.call("GET", "/threads", params={"search": "pelicans"}).json()
     assert [(hit["id"], hit["match"]) for hit in found["threads"]] == [
-        ("birds", {"turn_index": 1, "line": "where do pelicans sleep?"})
+        ("birds", {"turn_index": 1, "line": "where do pelicans sleep?", "marks": [[9, 17]]})
     ]
     assert server.call("GET", "/threads", params={"search": "pelicans"}, owner="bob").json()["threads"] == []
 
