@@ -33,6 +33,8 @@ _LAST_SECONDS = 5
 """Seconds that streams get to send their last lines, after the last turn has ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _THRESHOLDS = (50_000, 20, 50)
+_SWITCH_SECONDS = 0.0005
+"""How long the store's thread waits at most for a busy event loop, after each step of a statement."""
 
 
 def serve(settings: "Settings", options: ServeOptions) -> int:
@@ -82,6 +84,7 @@ async def _serve(settings: "Settings", options: ServeOptions, listener: socket.s
         gc.freeze()
         gc.enable()
         gc.set_threshold(*_THRESHOLDS)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         logger.info("listening", address=address_of(listener, options), pid=os.getpid())
         await GracefulServer(config, api).serve([listener])
     finally:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from chatcli import __version__
@@ -29,18 +29,15 @@ class Traces:
     def around_turn(self, order: "TurnOrder", live: "LiveTurn") -> Iterator[None]:
         """Trace one turn: its model, state, tokens and time to the first token; of its text nothing.
 
-        LangSmith, where it is on, gets the messages: that is what it is for.
+        LangSmith, where it is on, gets the messages: that is what it is for. Where it is off it is
+        off, although its library would take other variables for a wish, too.
         """
-        with ExitStack() as stack:
-            if self._langsmith is not None:
-                from langsmith import tracing_context
+        from langsmith import tracing_context
 
-                client, project = self._langsmith
-                stack.enter_context(
-                    tracing_context(
-                        enabled=True, client=client, project_name=project, metadata=order.tags or None
-                    )
-                )
+        client, project = self._langsmith or (None, None)
+        with tracing_context(
+            enabled=client is not None, client=client, project_name=project, metadata=order.tags or None
+        ):
             if self._spans is None:
                 yield
                 return

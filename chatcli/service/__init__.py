@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from chatcli.config import Settings
     from chatcli.providers.base import Provider
     from chatcli.providers.limiter import Limiter
-    from chatcli.service.turn import RunningTurn, TurnGraph
+    from chatcli.service.graph import TurnGraph
+    from chatcli.service.turn import RunningTurn
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
 
@@ -92,7 +93,8 @@ class ChatService(ThreadService):
             ThreadBusy after `request.wait` seconds; StoreUnavailable, NotSaved (read-only) and the
             other errors of the store.
         """
-        from chatcli.service.turn import RunningTurn, TurnGraph, TurnPlan
+        from chatcli.service.graph import TurnGraph
+        from chatcli.service.turn import RunningTurn, TurnPlan
         from chatcli.service.waiting import Waiting
 
         if self._graph is None:

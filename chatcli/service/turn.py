@@ -1,8 +1,6 @@
 """One running turn: the request first, a bounded queue to its reader, one commit at the end."""
 
 import asyncio
-import gc
-import importlib
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -16,10 +14,10 @@ from chatcli.providers.answer import Answer
 from chatcli.providers.base import Delta, ModelOptions, Provider
 from chatcli.providers.policy import ask
 from chatcli.service.context import build_context, instruct
+from chatcli.service.graph import GRAPH, TurnGraph, import_graph
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
-    from chatcli.agent import CompiledGraph
     from chatcli.config import Settings
     from chatcli.providers.limiter import Limiter
 
@@ -29,8 +27,6 @@ QUEUE_EVENTS = 256
 """Events a reader may be behind before the reading from the provider stops."""
 
 
-GRAPH = "chatcli.agent"
-"""The module that imports LangGraph."""
 GRAPH_SECONDS = 0.02
 """How long a run of the graph waits for the answer to be over before it begins to follow it."""
 
@@ -40,31 +36,13 @@ LIGHT_ENGINES = frozenset({"wire", "offline"})
 Two threads that import packages with circular imports see each other's half-made modules."""
 
 
-class TurnGraph:
-    """The graph of an owner's turns; the first one compiles it, for that takes milliseconds."""
-
-    def __init__(self, store: ThreadStore, owner: str) -> None:
-        self._store = store
-        self._owner = owner
-        self._compiled: CompiledGraph | None = None
-
-    def compiled(self) -> "CompiledGraph":
-        """Return it, with a saver that commits to the store."""
-        if self._compiled is None:
-            from chatcli.agent import build_graph
-            from chatcli.checkpoint import ThreadSaver
-
-            self._compiled = build_graph(ThreadSaver(self._store, owner=self._owner))
-        return self._compiled
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnPlan:
     """A turn that is ready to run: everything but the running."""
 
     store: ThreadStore
     settings: "Settings"
-    graph: "TurnGraph"
+    graph: TurnGraph
     provider: Provider
     limiter: "Limiter | None"
     options: ModelOptions
@@ -157,7 +135,7 @@ class RunningTurn:
         lease = self._plan.begun.lease
         others = [] if lease is None else [asyncio.create_task(self._renew(lease))]
         if lease is not None and self._plan.provider.engine not in LIGHT_ENGINES:
-            _import_graph()
+            import_graph()
         self._fetching = asyncio.create_task(answer.fetch(self._ask(), self._emit))
         if self._stopped:
             self._fetching.cancel()
@@ -205,7 +183,7 @@ class RunningTurn:
         it is there already, a provider that is fast is first: starting a run takes a millisecond.
         """
         if GRAPH not in sys.modules:
-            await asyncio.to_thread(_import_graph)
+            await asyncio.to_thread(import_graph)
         elif self._fetching is not None:
             await asyncio.wait({self._fetching}, timeout=GRAPH_SECONDS)
         from chatcli.agent import TurnContext
@@ -275,20 +253,6 @@ class RunningTurn:
         )
         error = None if answer.error is None else TurnError(answer.error.name, answer.error.message)
         return Outcome(state, messages, answer.finish_reason, answer.usage, error)
-
-
-def _import_graph() -> None:
-    """Import LangGraph with the collector off: what is imported stays, so looking for garbage is waste."""
-    if GRAPH in sys.modules:
-        return
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        importlib.import_module(GRAPH)
-    finally:
-        if collecting:
-            gc.freeze()
-            gc.enable()
 
 
 def _not_saved(refusal: BaseException) -> ChatcliError:

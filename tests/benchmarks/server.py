@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 NAMES = ("plain", "chatcli", "memory", "relay", "raw")
 """The plain design, chatcli on SQLite and in memory, Starlette over aiohttp, and bare asyncio."""
@@ -37,21 +38,6 @@ class Load:
     first_ms: float
     cpu: float
     turns: int
-
-    @property
-    def token_us(self) -> float:
-        """CPU for a token."""
-        return self.cpu / self.tokens * 1e6
-
-    @property
-    def turn_ms(self) -> float:
-        """CPU for a turn."""
-        return self.cpu / self.turns * 1e3
-
-    @property
-    def rate(self) -> float:
-        """Turns a second."""
-        return self.turns / self.seconds
 
 
 class Server:
@@ -148,17 +134,33 @@ def _free_port() -> int:
         return port
 
 
-Rounds = list[dict[str, Load]]
-Figure = Callable[[Load], float]
+Rounds: TypeAlias = list[dict[str, Load]]
+Figure: TypeAlias = Callable[[Load], float]
+
+
+def _token_us(load: Load) -> float:
+    return load.cpu / load.tokens * 1e6
+
+
+def _turn_ms(load: Load) -> float:
+    return load.cpu / load.turns * 1e3
+
+
+def _rate(load: Load) -> float:
+    return load.turns / load.seconds
 
 
 def collect(
-    running: dict[str, Server], names: tuple[str, ...], rounds: int, model: str, clients: int, turns: int
+    running: dict[str, Server],
+    rounds: int,
+    model: str,
+    clients: int,
+    turns: int,
+    *,
+    names: tuple[str, ...] = NAMES,
 ) -> Rounds:
     """Return the figures of all servers in all rounds; a first one warms them up."""
-    found = [
-        {name: running[name].load(model, clients, turns) for name in names} for _ in range(rounds + 1)
-    ]
+    found = [{name: running[name].load(model, clients, turns) for name in names} for _ in range(rounds + 1)]
     return found[1:]
 
 
@@ -175,21 +177,21 @@ def show(what: str, unit: str, rounds: Rounds, figure: Figure, against: tuple[st
 
 def burst(running: dict[str, Server], rounds: int) -> None:
     """16 streams of 200 tokens, as fast as they go."""
-    found = collect(running, NAMES, rounds, "burst-200", 16, 64)
-    show("16 streams in bursts", "us/token", found, lambda load: load.token_us, ("plain", "raw", "relay"))
+    found = collect(running, rounds, "burst-200", 16, 64)
+    show("16 streams in bursts", "us/token", found, _token_us, ("plain", "raw", "relay"))
 
 
 def paced(running: dict[str, Server], rounds: int) -> None:
     """25 streams with 25 ms between tokens."""
-    found = collect(running, NAMES, rounds, "paced-25-60", 25, 50)
-    show("25 streams, 25 ms apart", "us/token", found, lambda load: load.token_us, ("plain", "relay"))
+    found = collect(running, rounds, "paced-25-60", 25, 50)
+    show("25 streams, 25 ms apart", "us/token", found, _token_us, ("plain", "relay"))
 
 
 def short(running: dict[str, Server], rounds: int) -> None:
     """Turns of 20 tokens, 64 at once."""
-    found = collect(running, NAMES, rounds, "burst-20", 64, 512)
-    show("20-token turns, 64 at once", "turns/s", found, lambda load: load.rate, ("plain", "memory"))
-    show("the same", "ms CPU/turn", found, lambda load: load.turn_ms, ("plain", "memory"))
+    found = collect(running, rounds, "burst-20", 64, 512)
+    show("20-token turns, 64 at once", "turns/s", found, _rate, ("plain", "memory"))
+    show("the same", "ms CPU/turn", found, _turn_ms, ("plain", "memory"))
 
 
 def sweep(running: dict[str, Server], rounds: int) -> None:
@@ -198,12 +200,12 @@ def sweep(running: dict[str, Server], rounds: int) -> None:
     for streams in STREAMS:
         for model, unit in (("burst-200", "us/token"), ("burst-20", "ms/turn")):
             turns = max(32, streams)
-            found = collect(running, ("plain", "chatcli"), rounds, model, streams, turns)
-            figure: Figure = (lambda load: load.token_us) if model == "burst-200" else lambda load: load.turn_ms
+            found = collect(running, rounds, model, streams, turns, names=("plain", "chatcli"))
+            figure: Figure = (_token_us) if model == "burst-200" else _turn_ms
             show(f"{streams} streams, {model}", unit, found, figure, ("plain",))
             if model == "burst-200":
                 for name in found[0]:
-                    medians[name, streams] = statistics.median(one[name].token_us for one in found)
+                    medians[name, streams] = statistics.median(_token_us(one[name]) for one in found)
     for name in ("plain", "chatcli"):
         print(f"  {name:<10} {medians[name, 512] / medians[name, 16]:>9.2f} x a token, 512 streams to 16")
 

@@ -80,10 +80,11 @@ def post_with_curl(server: Server, path: str, body: Document, accept: str = NDJS
     command = shutil.which("curl")
     if command is None:
         pytest.skip("curl is not installed here")
-    words = ["--silent", "--show-error", "--fail-with-body", "--no-buffer", "--json", json.dumps(body)]
+    words = ["--silent", "--show-error", "--fail", "--no-buffer", "--max-time", str(WAIT)]
     fields = {**server.headers, "Accept": accept}
     headers = [word for name, value in fields.items() for word in ("--header", f"{name}: {value}")]
-    with subprocess.Popen([command, *words, *headers, server.url + path], stdout=subprocess.PIPE) as process:
+    whole = [command, *words, *headers, "--json", json.dumps(body), server.url + path]
+    with subprocess.Popen(whole, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield (line.decode().removesuffix("\n") for line in process.stdout)
     assert process.returncode == 0

@@ -4,8 +4,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.fake_provider import FakeProvider
 from tests.fake_provider.script import DEFAULT_ANSWER
 from tests.server.collector import collecting
@@ -25,21 +23,15 @@ def settings_of(endpoint: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("place", ["environment", ".env"])
-def test_a_turn_is_traced_where_the_settings_say(
-    tmp_path: Path, fake_provider: FakeProvider, place: str
-) -> None:
-    """With its messages and tags, in the project, whether the settings are exported or in a file.
+def test_a_turn_is_traced_where_the_settings_say(tmp_path: Path, fake_provider: FakeProvider) -> None:
+    """With its messages and tags, in the project; a file of settings says it as well as the environment.
 
     No key is in a trace, neither LangSmith's nor the provider's.
     """
     with collecting() as collector:
-        variables = settings_of(collector.url)
-        if place == ".env":
-            file = tmp_path / ".env"
-            file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
-            variables = {"CHATCLI_ENV_FILE": str(file)}
-        with serving(tmp_path, provider=fake_provider, **variables) as server:
+        file = tmp_path / ".env"
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings_of(collector.url).items()))
+        with serving(tmp_path, provider=fake_provider, CHATCLI_ENV_FILE=str(file)) as server:
             server.lines("canary-prompt", session_metadata={"team": "blue"})
             assert server.stop() == 0
             assert TRACING_KEY not in server.log.read_text()
@@ -48,6 +40,16 @@ def test_a_turn_is_traced_where_the_settings_say(
         assert said in sent, said
     assert KEY not in sent
     assert TRACING_KEY not in sent
+
+
+def test_off_is_off(tmp_path: Path, fake_provider: FakeProvider) -> None:
+    """A variable of LangChain that some other program needs sends no conversation anywhere."""
+    with collecting() as collector:
+        variables = {**settings_of(collector.url), "LANGSMITH_TRACING": "", "LANGCHAIN_TRACING_V2": "true"}
+        with serving(tmp_path, provider=fake_provider, **variables) as server:
+            server.chat("canary-prompt")
+            assert server.stop() == 0
+        assert not collector.bodies
 
 
 def test_no_key_is_traced_whatever_the_provider_says(tmp_path: Path, fake_provider: FakeProvider) -> None:

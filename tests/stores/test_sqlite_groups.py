@@ -1,8 +1,10 @@
 """Writes that share a transaction: each is whole or not at all, whatever becomes of the others."""
 
 import asyncio
+import os
 import sqlite3
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,6 +80,16 @@ async def held(folder: Path) -> AsyncIterator[Held]:
         database.close()
 
 
+def taken_in_a_fork(writes: Held) -> int:
+    """Return how many of the writes that wait a forked process takes for its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are threads: that is the point
+        child = os.fork()
+    if not child:
+        os._exit(len(writes.groups._take()))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 async def test_one_commit_serves_all_that_wait(tmp_path: Path) -> None:
     """Ten writes that wait are one transaction, in their order, and each gets its own result."""
     async with held(tmp_path) as writes:
@@ -124,3 +136,13 @@ async def test_one_that_is_given_up_is_not_done(tmp_path: Path) -> None:
         writes.go()
         assert [await tasks[0], await tasks[2]] == ["a", "c"]
         assert writes.notes() == ["a", "c"]
+
+
+async def test_a_forked_process_leaves_what_waits_to_its_parent(tmp_path: Path) -> None:
+    """Writes that were on their way when a process was forked are done once."""
+    async with held(tmp_path) as writes:
+        tasks = [writes.write("a"), writes.write("b")]
+        await asyncio.sleep(0)
+        assert taken_in_a_fork(writes) == 0
+        writes.go()
+        assert await asyncio.gather(*tasks) == ["a", "b"]

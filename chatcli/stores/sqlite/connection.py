@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ _FREED_AT_ONCE = 4096
 
 _SCRUBBED_SIZE = 64 * 2**20
 """Bytes up to which a file is written anew after deletions: well under a second."""
+
+_WRITE_BACK_SECONDS, _WRITE_BACK_PAUSE = 1.0, 0.01
+"""How long a file that looks damaged from outside may be so because somebody closes it."""
 
 _opening = threading.Lock()
 _inherited: list[sqlite3.Connection] = []
@@ -170,7 +174,7 @@ class Database:
             files.make_folder(folder)
             with files.alone_in(folder):
                 if files.check_kind(self.path):
-                    self._inspect()
+                    self._inspect_patiently()
                 else:
                     files.make_file(self.path)
                 return self._connect_ours()
@@ -193,6 +197,19 @@ class Database:
             return files.check_kind(self.path) and self._inspect() == len(self._migrations)
         except (ChatcliError, sqlite3.Error):
             return False
+
+    def _inspect_patiently(self) -> None:
+        """Refuse what is not ours; what looks damaged may be a log that is just being written back."""
+        deadline = time.monotonic() + _WRITE_BACK_SECONDS
+        while True:
+            try:
+                self._inspect()
+            except sqlite3.Error as error:
+                if errors.code_of(error) not in errors.UNREADABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(_WRITE_BACK_PAUSE)
+            else:
+                return
 
     def _inspect(self) -> int:
         """Return the version in the file's header, 0 if it is in the log; refuse what is not ours."""

@@ -1,5 +1,6 @@
 """Writes that wait at the same time share a transaction: one flush to the disk serves them all."""
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ class _Write(Generic[T]):
         self.work = work
         self.given_up = False
         """Nobody waits for it any more."""
+        self.pid = os.getpid()
+        """A process that is forked has copies of what waits; it is not for it to do them."""
         self.taken = False
         """It was tried in a group."""
         self._result: list[T] = []
@@ -87,7 +90,7 @@ class WriteGroups:
         group: list[_Write[Any]] = []
         while self._waiting and len(group) < _LARGEST:
             write = self._waiting.popleft()
-            if not write.given_up:
+            if not write.given_up and write.pid == os.getpid():
                 write.taken = True
                 group.append(write)
         return group
