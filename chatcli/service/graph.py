@@ -3,12 +3,14 @@
 import gc
 import importlib
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from chatcli.stores.base import ThreadStore
 
 if TYPE_CHECKING:
     from chatcli.agent import CompiledGraph
+    from chatcli.config import Settings
 
 GRAPH = "chatcli.agent"
 """The module that imports LangGraph."""
@@ -44,3 +46,12 @@ def import_graph() -> None:
         if collecting:
             gc.freeze()
             gc.enable()
+
+
+def tracing(settings: "Settings") -> AbstractContextManager[None]:
+    """Keep a run of the graph from LangSmith unless our setting is on, whatever LangChain's variables say."""
+    if settings.langsmith_tracing:
+        return nullcontext()
+    from langsmith import tracing_context
+
+    return tracing_context(enabled=False)

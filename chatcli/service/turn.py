@@ -14,7 +14,7 @@ from chatcli.providers.answer import Answer
 from chatcli.providers.base import Delta, ModelOptions, Provider
 from chatcli.providers.policy import ask
 from chatcli.service.context import build_context, instruct
-from chatcli.service.graph import GRAPH, TurnGraph, import_graph
+from chatcli.service.graph import GRAPH, TurnGraph, import_graph, tracing
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
@@ -192,14 +192,15 @@ class RunningTurn:
         begun = self._plan.begun
         handle = TurnHandle(lease, begun.turn, begun.context)
         prompt = [message for message in begun.turn.messages if message.role is not Role.SYSTEM]
-        await self._plan.graph.compiled().ainvoke(
-            {"messages": [to_langchain(message) for message in prompt]},
-            {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}},
-            context=TurnContext(
-                answer, message_id(begun.turn.id, len(begun.turn.messages)), begun.turn.model
-            ),
-            durability="exit",
-        )
+        with tracing(self._plan.settings):
+            await self._plan.graph.compiled().ainvoke(
+                {"messages": [to_langchain(message) for message in prompt]},
+                {"configurable": {"thread_id": begun.thread.id, TURN_KEY: handle}},
+                context=TurnContext(
+                    answer, message_id(begun.turn.id, len(begun.turn.messages)), begun.turn.model
+                ),
+                durability="exit",
+            )
         return handle.committed
 
     async def _conclude(self, committing: "asyncio.Task[Turn | None] | None", answer: Answer) -> Event:

@@ -31,6 +31,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from chatcli.config import Settings, load_settings
 from chatcli.models import LOCAL_OWNER, Message, Role, TurnState, Usage, utc_now
 from chatcli.providers.base import Delta, ModelOptions
+from chatcli.service.graph import TurnGraph
 from chatcli.service.turn import RunningTurn, TurnPlan
 from chatcli.stores import open_store
 from chatcli.stores.base import NewTurn, Outcome, ThreadStore, message_id
@@ -85,7 +86,7 @@ async def chat(store: ThreadStore, settings: Settings) -> None:
     plan = TurnPlan(
         store=store,
         settings=settings,
-        owner=LOCAL_OWNER,
+        graph=TurnGraph(store, LOCAL_OWNER),
         provider=FixedProvider(),
         limiter=None,
         options=ModelOptions(),

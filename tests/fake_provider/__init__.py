@@ -37,7 +37,11 @@ class FakeProvider:
         return f"{self.origin}/v1"
 
     def requests(self) -> list[Request]:
-        """Return every request since the last reset: `tests.fake_provider.server.Record` as JSON."""
+        """Return every question to a model since the last reset: `tests.fake_provider.server.Record`."""
+        return [request for request in self.all_requests() if request["method"] == "POST"]
+
+    def all_requests(self) -> list[Request]:
+        """Return every request since the last reset, those for the list of models, too."""
         found: list[Request] = self._call("GET", "/_log")["requests"]
         return found
 

@@ -43,7 +43,8 @@ async def sent_by(
     await provider.models()
     await provider.aclose()
     found = [
-        {part: request[part] for part in ("method", "path", "headers", "body")} for request in fake.requests()
+        {part: request[part] for part in ("method", "path", "headers", "body")}
+        for request in fake.all_requests()
     ]
     assert len(found) == 2
     return found

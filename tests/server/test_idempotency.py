@@ -83,6 +83,7 @@ def test_an_interrupted_turn_is_asked_again(server: Server, fake_provider: FakeP
         lines = stream.documents()
         next(lines)
         next(lines)
+    fake_provider.wait_for(lambda requests: requests[0]["client_gone"])
     fake_provider.release(4)
     answer = server.call("POST", "/chat/stream", json=body, headers=key)
     assert '"state": "complete"' in answer.text

@@ -188,7 +188,7 @@ async def test_kill_in_the_midst_of_writing(store: ThreadStore, open_rival: Open
     for seen in (1, 6, 13):
         rival = open_rival()
         rival.tell("say", name="r", times=1000)
-        while len(await _said(store)) < seen:  # noqa: ASYNC110 - nothing of another process can be awaited
+        while len(await _said(store)) < seen:
             assert rival.process.poll() is None
             await asyncio.sleep(0.001)
         rival.kill()
