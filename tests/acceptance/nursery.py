@@ -10,29 +10,31 @@ import asyncio
 import os
 import sys
 
-import chatcli.agent  # noqa: F401 - imported here, once, and not in every child
 from chatcli.config import Settings, load_settings
 from chatcli.events import Finished
 from chatcli.service import TurnRequest, open_service
 
 
-async def take_turns(settings: Settings, thread: str) -> None:
-    """Run turns until the process is killed."""
+async def take_turns(settings: Settings, thread: str, *, turns: int | None = None) -> None:
+    """Run so many turns unheard, or until the process is killed, each of them acknowledged."""
     service = open_service(settings, threaded=True)
     number = 0
-    while True:
+    while number != turns:
         number += 1
         prompt = f"{os.getpid()}-{number}"
         request = TurnRequest(prompt=prompt, max_length=1000, thread_id=thread, model="offline")
         async with service.turn(request) as turn:
             async for event in turn:
-                if isinstance(event, Finished) and event.saved:
+                if turns is None and isinstance(event, Finished) and event.saved:
                     os.write(1, f"{os.getpid()} {prompt}\n".encode())
+    await service.aclose()
 
 
 def main(store: str, thread: str) -> None:
     """Fork a child for each line."""
     settings = load_settings({"CHATCLI_STORE": store})
+    # What a turn imports is imported here, once, and not in every child.
+    asyncio.run(take_turns(load_settings({"CHATCLI_STORE": f"{store}.warm-up"}), thread, turns=1))
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
