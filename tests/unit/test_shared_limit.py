@@ -21,6 +21,12 @@ from tests.redis import RedisServer, running
 CALLS = 3
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that runs answers, however busy the machine is; the tests of a mute one shorten the wait."""
+    monkeypatch.setattr(shared, "SECONDS", 30.0)
+
+
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """An empty Redis; its socket's path has to be short."""
@@ -112,7 +118,13 @@ async def test_times_to_come_stop_nobody(redis_server: RedisServer, machines: Ma
     ],
 )
 async def test_whatever_redis_has_calls_go_on(
-    redis_server: RedisServer, machines: Machines, fault: str, allowed: int, *, alone: bool
+    redis_server: RedisServer,
+    machines: Machines,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    allowed: int,
+    *,
+    alone: bool,
 ) -> None:
     """Dead, hanging, or with something else in the place: the machine counts for itself then."""
     limiter = machines.make("one", redis_server.url)
@@ -124,6 +136,7 @@ async def test_whatever_redis_has_calls_go_on(
             redis_server.stop()
         case "hanging":
             os.kill(process.pid, signal.SIGSTOP)
+            monkeypatch.setattr(shared, "SECONDS", 0.1)
         case "garbage":
             redis_server.call("SET", KEY, "garbage")
         case "full":
@@ -134,9 +147,11 @@ async def test_whatever_redis_has_calls_go_on(
     assert machines.counted_alone("one") == alone
 
 
-async def test_a_redis_that_hangs_is_not_asked_each_time(machines: Machines, tmp_path: Path) -> None:
+async def test_a_redis_that_hangs_is_not_asked_each_time(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After one attempt it is left alone for a while: of two calls, one connects."""
-    del tmp_path
+    monkeypatch.setattr(shared, "SECONDS", 0.1)
     with (
         tempfile.TemporaryDirectory(prefix="redis", dir="/tmp") as folder,
         socket.socket(socket.AF_UNIX) as mute,
