@@ -55,7 +55,7 @@ def test_a_client_that_hangs_up_ends_the_turn(
             stream.socket.close()
         else:
             stream.hang_up()
-        fake_provider.wait_for(lambda requests: requests[-1]["client_gone"], seconds=5)
+        fake_provider.wait_for(lambda requests: requests[-1]["client_gone"], seconds=30)
         turn = server.until_state(thread, "interrupted")
     assert turn["messages"][-1] == {"type": "ai", "content": "w0 w1 "}
     assert server.chat("next", thread_id=thread, on_busy="reject").status_code == 200
@@ -70,7 +70,7 @@ def test_a_client_that_hangs_up_before_the_first_token_ends_the_turn(
         fake_provider.reset()
         with Stream(server, "POST", path, {field: "x", "thread_id": thread, "model": "openai:silent"}, {}):
             fake_provider.wait_for(lambda requests: len(requests) == 1)
-        fake_provider.wait_for(lambda requests: requests[0]["client_gone"], seconds=5)
+        fake_provider.wait_for(lambda requests: requests[0]["client_gone"], seconds=30)
         server.until_state(thread, "interrupted")
 
 
@@ -105,7 +105,7 @@ def test_a_reader_that_takes_nothing_is_dropped(tmp_path: Path, fake_provider: F
         record = server.until_logged(lambda found: found.get("thread_id") == "stall")
         assert record["cut"] is True
         turn = server.until_state("stall", "interrupted")
-        fake_provider.wait_for(lambda requests: requests[-1]["client_gone"], seconds=5)
+        fake_provider.wait_for(lambda requests: requests[-1]["client_gone"], seconds=30)
         assert not [found for found in server.records() if found["level"] == "error"]
     assert turn["messages"][-1]["content"].startswith("w0 w1 ")
 
