@@ -1,8 +1,8 @@
 """The LangGraph graph of a chat turn.
 
 The request to the model leaves before LangGraph is even imported (that takes longer than many a
-provider needs for its first token), so the model node finds the answer on its way and takes it over:
-its tokens go to LangGraph's stream writer, the whole of it into the state, which the saver commits.
+provider needs for its first token), so the model node finds the answer on its way and takes it over: its
+tokens go straight to the reader, the whole of it into the state, which the saver commits.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,7 @@ async def take_answer(
 ) -> dict[str, list[AIMessage]]:
     """Return the model's answer as a message; raise the error that it ended with."""
     answer = runtime.context.answer
-    async for piece in answer.follow():
-        runtime.stream_writer(piece)
+    await answer.wait()
     if answer.error is not None:
         raise answer.error
     return {"messages": [_message(runtime.context)]}

@@ -4,15 +4,15 @@ A turn emits one `Started`, any number of `Token` and `Reasoning`, and at the en
 `Finished` or `Failed`. A missing last event means that the stream was cut.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from chatcli.errors import ChatcliError
 from chatcli.models import TurnState, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The turn is in the store, with its prompt, and the model is about to be asked."""
 
     thread_id: str
@@ -32,8 +32,7 @@ class Started:
         return {"type": "metadata", "thread_id": self.thread_id, "metadata": metadata}
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A piece of the answer."""
 
     thread_id: str
@@ -44,8 +43,7 @@ class Token:
         return {"type": "token", "content": self.content, "thread_id": self.thread_id}
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(Struct, frozen=True):
     """A piece of what the model says to itself; shown, never stored."""
 
     thread_id: str
@@ -56,8 +54,7 @@ class Reasoning:
         return {"type": "reasoning", "content": self.content, "thread_id": self.thread_id}
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The turn ended without an error: `complete`, `truncated` or `interrupted`."""
 
     thread_id: str
@@ -84,8 +81,7 @@ class Finished:
         return {"type": "metadata", "thread_id": self.thread_id, "metadata": metadata}
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """The turn ended with an error: `failed`, `truncated` where text had arrived, or not stored."""
 
     thread_id: str

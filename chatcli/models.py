@@ -1,9 +1,10 @@
-"""What a conversation is made of: threads, turns and messages, as frozen dataclasses."""
+"""What a conversation is made of: threads, turns and messages, as frozen structs."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
+
+from chatcli.frozen import Frozen
 
 LOCAL_OWNER = "local"
 """Owner of the threads of the shell, and of a server with a single token."""
@@ -37,8 +38,14 @@ class TurnState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class ModelOptions(Frozen):
+    """What a caller may ask of a model; None leaves it to the provider."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+class Usage(Frozen):
     """Tokens that the provider counted for one turn."""
 
     input_tokens: int
@@ -49,8 +56,7 @@ class Usage:
         return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Frozen):
     """One message, byte for byte as it was written."""
 
     id: str
@@ -73,8 +79,7 @@ class Message:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class TurnError:
+class TurnError(Frozen):
     """Why a turn did not end well: the name of an error class and its fixed text."""
 
     name: str
@@ -85,8 +90,7 @@ class TurnError:
         return {"name": self.name, "message": self.message}
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Frozen):
     """One prompt and everything the model answered to it.
 
     ``index`` counts from 1 and is the order of turns; the times are only shown.
@@ -124,8 +128,7 @@ class Turn:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(Frozen):
     """One conversation, without its turns."""
 
     id: str
@@ -155,8 +158,7 @@ class Thread:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Frozen):
     """Some threads of a longer list, and where the next ones begin (None at the end)."""
 
     threads: tuple[Thread, ...]
@@ -182,7 +184,7 @@ def utc_now() -> datetime:
 
 def format_time(moment: datetime) -> str:
     """Return RFC 3339 in UTC with microseconds, always 27 characters, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -8,7 +8,7 @@ from chatcli.errors import InvalidRequest, InvalidText, TooLong
 
 THREAD_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 TITLE_LENGTH = 60
-_GENERATED_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_GENERATED_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -65,7 +65,7 @@ def new_id() -> str:
 
 def is_generated_id(thread_id: str) -> bool:
     """Tell whether `thread_id` looks like one that `new_id` made."""
-    return _GENERATED_ID.fullmatch(thread_id) is not None
+    return re.fullmatch(_GENERATED_ID, thread_id) is not None
 
 
 def title_of(prompt: str) -> str:

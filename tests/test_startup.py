@@ -2,10 +2,12 @@
 
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from chatcli.cli import COMMANDS
 from chatcli.models import TurnState
 from tests.cli.seed import keep
 from tests.program import Chatcli
@@ -13,11 +15,13 @@ from tests.program import Chatcli
 HEAVY = {
     "asyncio",
     "httpx",
+    "httpx._main",
     "langchain_core",
     "langchain_groq",
     "langchain_openai",
     "langgraph",
     "langsmith",
+    "msgspec",
     "openai",
     "pydantic",
     "requests",
@@ -65,6 +69,14 @@ def test_help_imports_typer_only(chatcli: Chatcli, words: list[str]) -> None:
     assert imported(chatcli, *words) == PROGRAM
 
 
+def test_the_table_of_commands_says_what_they_say() -> None:
+    """The help is written from the table; a command's own help begins with the same words."""
+    for name, entry in COMMANDS.items():
+        module, _, function = entry.place.partition(":")
+        text = getattr(import_module(module), function).__doc__
+        assert text.partition("\n")[0] == entry.summary, name
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_imports_the_store_only(chatcli: Chatcli, shell: str) -> None:
     """Completing a command needs nothing, completing a thread the store; never Rich or an event loop."""
@@ -103,6 +115,11 @@ def test_history_imports_the_store_only(chatcli: Chatcli, words: list[str]) -> N
 def test_the_life_of_threads_imports_the_store_only(chatcli: Chatcli, words: list[str]) -> None:
     """Changing, cleaning up and moving threads needs neither an event loop nor a provider."""
     assert imported(chatcli, *words) == PROGRAM | STORE
+
+
+def test_a_turn_in_a_pipe_imports_no_screen(chatcli: Chatcli) -> None:
+    """LangGraph brings httpx along, but not httpx's command line, and with it Rich."""
+    assert not {"rich", "httpx._main"} & imported(chatcli, "chat", "--model", "offline", "hi")
 
 
 def test_import_imports_the_store_only(chatcli: Chatcli) -> None:

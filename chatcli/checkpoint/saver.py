@@ -4,7 +4,6 @@ import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import replace
 from typing import Any, Self, cast
 
 from langchain_core.messages import BaseMessage
@@ -36,6 +35,7 @@ from chatcli.checkpoint.rows import (
 from chatcli.checkpoint.sync import SyncMethods
 from chatcli.checkpoint.turns import TURN_KEY, TurnHandle
 from chatcli.errors import InvalidRequest, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER
 from chatcli.stores.base import CheckpointKey, CheckpointRow, PendingWrite, ThreadStore
 

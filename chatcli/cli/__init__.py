@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
+from typer.core import TyperCommand
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
@@ -15,35 +16,57 @@ from chatcli.cli.completion import Program
 from chatcli.errors import ChatcliError, InvalidRequest
 
 if TYPE_CHECKING:
-    from typer._click import Command
+    from typer._click import Command, Context, HelpFormatter
 
 PROGRAM = "chatcli"
 INTERRUPTED = 130
 
-COMMANDS: Mapping[str, str] = {
-    "chat": "chatcli.cli.chat:chat",
-    "history": "chatcli.cli.history:history",
-    "title": "chatcli.cli.threads:title",
-    "fork": "chatcli.cli.threads:fork",
-    "clear": "chatcli.cli.threads:clear",
-    "delete": "chatcli.cli.threads:delete",
-    "archive": "chatcli.cli.threads:archive",
-    "cleanup": "chatcli.cli.cleanup:cleanup",
-    "export": "chatcli.cli.transfer:export",
-    "import": "chatcli.cli.transfer:import_",
-    "copy": "chatcli.cli.copy:copy",
-    "rekey": "chatcli.cli.rekey:rekey",
-    "serve": "chatcli.cli.serve:serve",
-    "info": "chatcli.cli.info:info",
+
+class Entry(NamedTuple):
+    """A command in the table: where it is, and the line that says what it does."""
+
+    place: str
+    """``module:function``; only that of the command that runs is imported."""
+    summary: str
+    """How the function's docstring begins."""
+
+
+COMMANDS: dict[str, Entry] = {
+    "chat": Entry("chatcli.cli.chat:chat", "Ask a model; the conversation is kept."),
+    "history": Entry("chatcli.cli.history:history", "List the threads, last used first, or show one."),
+    "title": Entry("chatcli.cli.threads:title", "Give a thread a title, or show the one it has."),
+    "fork": Entry("chatcli.cli.threads:fork", "Make a new thread from the turns of another, print its id."),
+    "clear": Entry("chatcli.cli.threads:clear", "Remove the turns of threads, and keep the threads."),
+    "delete": Entry("chatcli.cli.threads:delete", "Remove threads with all their turns, for good."),
+    "archive": Entry(
+        "chatcli.cli.threads:archive", "Hide threads from lists, and take no turns, until restored."
+    ),
+    "cleanup": Entry(
+        "chatcli.cli.cleanup:cleanup", "Remove threads that were not used for long, and print a receipt."
+    ),
+    "export": Entry("chatcli.cli.transfer:export", "Write threads as lines of JSON, with a checksum."),
+    "import": Entry("chatcli.cli.transfer:import_", "Read threads of an export, of llm, or of ChatGPT."),
+    "copy": Entry(
+        "chatcli.cli.copy:copy",
+        "Copy threads from one store to another, and compare each with what was written.",
+    ),
+    "rekey": Entry(
+        "chatcli.cli.rekey:rekey", "Encrypt all that is stored with the first key of CHATCLI_ENCRYPTION_KEY."
+    ),
+    "serve": Entry("chatcli.cli.serve:serve", "Serve the HTTP API."),
+    "info": Entry(
+        "chatcli.cli.info:info",
+        "Show the version, the settings in force and their origin, paths, model and store.",
+    ),
 }
-"""Where each command is, in the order of the help: only the one that runs is imported."""
+"""All commands, in the order of the help."""
 
 
 class Commands(Mapping[str, "Command"]):
     """The commands of `COMMANDS`, made when they are looked up."""
 
     def __getitem__(self, name: str) -> "Command":
-        module, _, function = COMMANDS[name].partition(":")
+        module, _, function = COMMANDS[name].place.partition(":")
         info = CommandInfo(name, callback=getattr(import_module(module), function))
         return get_command_from_info(
             info, pretty_exceptions_short=True, rich_markup_mode=app.rich_markup_mode
@@ -62,6 +85,11 @@ class Group(Program):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = cast("MutableMapping[str, Command]", Commands())
+
+    def format_help(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the help. What the commands do stands in the table: none of them is imported."""
+        self.commands = {name: TyperCommand(name, help=entry.summary) for name, entry in COMMANDS.items()}
+        super().format_help(ctx, formatter)
 
 
 app = typer.Typer(

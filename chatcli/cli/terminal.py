@@ -18,8 +18,8 @@ _RANGES = (
     (0xE0000, 0xE007F),  # tag characters: invisible text
 )
 _CLASS = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in _RANGES)
-FORBIDDEN = re.compile(f"[{_CLASS}]")
-"""Every character that never reaches a terminal as it is."""
+FORBIDDEN = f"[{_CLASS}]"
+"""Pattern of every character that never reaches a terminal as it is; compiled when it is first used."""
 
 _PICTURES = 0x2400
 _DELETE = 0x7F
@@ -39,7 +39,7 @@ def visible(text: str) -> str:
     """Return `text` as a terminal may show it; CR LF is a line end, a lone CR a mark."""
     if "\r" in text:
         text = text.replace("\r\n", "\n")
-    return FORBIDDEN.sub(_mark_match, text)
+    return re.sub(FORBIDDEN, _mark_match, text)
 
 
 def visible_line(text: str) -> str:

@@ -1,7 +1,6 @@
 """Keys of providers and the URLs that they were given for; a key is looked at only when it is needed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
@@ -10,6 +9,7 @@ from chatcli.config.secret import Secret
 from chatcli.config.sources import Environment, Found, read_text
 from chatcli.config.values import parse_base_url, parse_path, parse_token
 from chatcli.errors import ConfigError
+from chatcli.frozen import Frozen
 
 COMMAND_SECONDS = 10.0
 
@@ -17,21 +17,26 @@ Scope: TypeAlias = Literal["section", "variable"]
 """What something was given by: a ``[providers.NAME]`` section, or a variable such as OPENAI_API_KEY."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSettings:
-    """One ``[providers.NAME]`` of config.toml; at most one ``api_key_…`` is given."""
+class ProviderSettings(Frozen):
+    """One ``[providers.NAME]`` of config.toml; at most one ``api_key_…`` is given.
+
+    Its `repr` leaves out headers and keys: people put secrets there.
+    """
 
     name: str
     origin: str
     base_url: str | None = None
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    headers: Mapping[str, str] = MappingProxyType({})
     api_key_env: str | None = None
-    api_key_file: str | None = field(default=None, repr=False)
-    api_key_command: str | None = field(default=None, repr=False)
+    api_key_file: str | None = None
+    api_key_command: str | None = None
     default_model: str | None = None
     sends_finish_reason: bool | None = None
     engine: str | None = None
     """One of `chatcli.config.file.ENGINES`."""
+
+    def __repr__(self) -> str:
+        return f"ProviderSettings(name={self.name!r}, origin={self.origin!r}, base_url={self.base_url!r})"
 
     @property
     def names_key(self) -> bool:
@@ -46,8 +51,7 @@ class BaseUrl(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(Frozen):
     """A provider's key. It was given for the base URL of the same scope, or the provider's own."""
 
     secret: Secret
@@ -55,8 +59,7 @@ class ApiKey:
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True)
-class KeySource:
+class KeySource(Frozen):
     """Where a key is to be found; nothing has been opened or run."""
 
     kind: Literal["value", "file", "command", "missing"]

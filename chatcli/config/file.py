@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from chatcli.config.sources import Found, read_text
 from chatcli.config.values import parse_base_url, parse_text
 from chatcli.config.variables import VARIABLES
 from chatcli.errors import ConfigError
+from chatcli.frozen import Frozen
 
 _KEYS = {
     key
@@ -38,8 +38,7 @@ ENGINES = ("wire", "langchain")
 """What may carry the requests of a provider; the first does where it can and nothing is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(Frozen):
     """What stands in a config.toml."""
 
     path: Path

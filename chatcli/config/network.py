@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from chatcli.frozen import Frozen
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Frozen):
     """What the usual variables hold; they are the environment's alone, as other programs read them."""
 
     proxies: frozenset[str]

@@ -1,7 +1,6 @@
 """`Settings`: everything that was decided before the program does anything, frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from chatcli.config.secret import Secret, mask_url
 from chatcli.config.sources import ENVIRONMENT, Environment, Found
 from chatcli.config.tokens import ApiToken, read_tokens
 from chatcli.config.variables import VARIABLES, Variable
+from chatcli.frozen import Frozen
 from chatcli.models import LOCAL_OWNER
 
 DEFAULT = "default"
@@ -36,8 +36,7 @@ class Row(NamedTuple):
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Frozen):
     """Deadlines of a call of a model, in seconds; `total` holds over all retries."""
 
     connect: float = 5.0
@@ -46,16 +45,14 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Frozen):
     """What a model costs, in dollars per million tokens."""
 
     input: float
     output: float
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Settings:
+class Settings(Frozen):
     """All settings in force; made by `load_settings`. Secrets don't show in its `repr`."""
 
     model: str | None
@@ -105,11 +102,11 @@ class Settings:
     data_dir: Path
     origins: Mapping[str, str]
     """Of each variable: ``default``, ``flag --store``, ``environment`` or the path of a file."""
-    environment: Environment = field(compare=False)
+    environment: Environment
     """Where keys of providers are looked up when they are needed."""
 
     def __repr__(self) -> str:
-        shown = (f"{item.name}={_hide(getattr(self, item.name))!r}" for item in fields(self))
+        shown = (f"{name}={_hide(getattr(self, name))!r}" for name in self.FIELDS)
         return f"Settings({', '.join(shown)})"
 
     def origin(self, name: str) -> str:

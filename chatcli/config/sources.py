@@ -3,27 +3,30 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from chatcli.errors import ConfigError
+from chatcli.frozen import Frozen
 
 ENVIRONMENT = "environment"
 _SIZE_LIMIT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Frozen):
     """The text of a setting, and where it was."""
 
-    text: str = field(repr=False)
+    text: str
+    """It may be a secret, and does not show in the `repr`."""
     label: str
     """What the setting is called there: a variable, an option or a key."""
     origin: str
     """``environment``, ``flag --store``, or the path of a file."""
     directory: Path | None = None
     """What relative paths are taken from; None for the current directory."""
+
+    def __repr__(self) -> str:
+        return f"Found(label={self.label!r}, origin={self.origin!r}, directory={self.directory!r})"
 
     @property
     def place(self) -> str:

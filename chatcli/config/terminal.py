@@ -3,11 +3,11 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from chatcli.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalSettings:
+class TerminalSettings(Frozen):
     """The usual variables of terminal programs; None where one is not set."""
 
     no_color: bool

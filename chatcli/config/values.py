@@ -16,8 +16,8 @@ RATE_UNITS: Mapping[str, float] = MappingProxyType(
 SQLITE = "sqlite:///"
 UNIX = "unix://"
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_BASE_URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#\\]*)?")
+_CONTROL = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_BASE_URL = r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#\\]*)?"
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -26,7 +26,7 @@ _BOOLEANS = {
 
 def parse_text(text: str) -> str:
     """Return text of one line that can be shown and stored."""
-    if not text or _CONTROL.search(text):
+    if not text or re.search(_CONTROL, text):
         raise ValueError
     return text
 
@@ -123,7 +123,7 @@ def parse_bucket(text: str) -> str:
 
 def parse_base_url(text: str) -> str:
     """Return an HTTP URL without a slash at its end."""
-    if _BASE_URL.fullmatch(parse_text(text)) is None:
+    if re.fullmatch(_BASE_URL, parse_text(text)) is None:
         raise ValueError
     return text.rstrip("/")
 

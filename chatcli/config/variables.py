@@ -1,16 +1,15 @@
 """The table of settings: what each is called everywhere, what it may be, and what it is by default."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from chatcli.config import values
+from chatcli.frozen import Frozen
 
 _TIMEOUTS = "timeouts."
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Frozen):
     """One setting: a variable of the environment, a key of config.toml and a field of `Settings`."""
 
     name: str

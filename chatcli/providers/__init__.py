@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from chatcli.errors import ConfigError
+from chatcli.frozen import Frozen
 from chatcli.providers.table import ModelSpec, ProviderRow, provider_row
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ _PLAIN_URL = (
 """Base URLs whose bytes are sent as they are written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Frozen):
     """Where the requests for a model go, and with which key."""
 
     spec: ModelSpec

@@ -1,22 +1,14 @@
 """The contract of a provider: messages in, deltas out, and no library's types in between."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from chatcli.models import Message, Usage
+from msgspec import Struct
+
+from chatcli.models import Message, ModelOptions, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """What a caller may ask of a model; None leaves it to the provider."""
-
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """One step of an answer. Usage and finish reason come once, usually at the end."""
 
     text: str = ""
@@ -47,8 +39,8 @@ class Provider(Protocol):
         """Whether a clean end of the stream with no finish reason means a cut answer."""
         ...
 
-    def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncIterator[Delta]:
-        """Ask once, without retries, and yield the answer as it arrives.
+    def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncIterator[Sequence[Delta]]:
+        """Ask once, without retries, and yield the answer as it arrives: what came together, together.
 
         Closing the iterator, or cancelling the task that reads it, ends the request at once.
 

@@ -5,7 +5,6 @@ control sequences; they are read here to tell cases apart and go no further.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from chatcli.errors import (
@@ -20,6 +19,7 @@ from chatcli.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from chatcli.frozen import Frozen
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _CONTEXT = frozenset({"context_length_exceeded", "context_too_long", "string_above_max_length"})
@@ -34,8 +34,7 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
+class Faults(Frozen):
     """Makes errors about one model of one provider."""
 
     provider: str

@@ -7,12 +7,12 @@ variables of other services are the customary ones; ``[providers.NAME]`` of conf
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from chatcli.errors import ConfigError, InvalidRequest
+from chatcli.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
@@ -21,8 +21,7 @@ Engine = Literal["langchain-openai", "langchain-groq", "offline"]
 OFFLINE = "offline"
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRow:
+class ProviderRow(Frozen):
     """One line of the table: a provider and how to talk to it."""
 
     name: str
@@ -95,8 +94,7 @@ _BY_KEY = ("openai", "groq")
 """Providers whose key alone is reason enough to use them, in this order."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(Frozen):
     """A model of a provider, as the user names it."""
 
     provider: str

@@ -2,15 +2,16 @@
 
 import os
 import sys
-from dataclasses import dataclass
 
+from chatcli.frozen import Frozen
+from chatcli.models import utc_now
 from chatcli.stores.records import AuditEntry
+from chatcli.text import new_id
 
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Frozen):
     """Somebody at one of the program's doors."""
 
     name: str
@@ -30,7 +31,16 @@ class Actor:
     ) -> AuditEntry:
         """Return the entry of what this one does now."""
         return AuditEntry(
-            owner, self.name, self.door, self.origin, action, thread_id, count=count, outcome=outcome
+            owner,
+            self.name,
+            self.door,
+            self.origin,
+            action,
+            utc_now(),
+            new_id(),
+            thread_id,
+            count,
+            outcome,
         )
 
 

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from chatcli.config.values import check_age
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import replace
 from chatcli.models import format_time
 from chatcli.stores.base import Expiry, Sweep, ThreadStore
 from chatcli.stores.records import AuditEntry

@@ -1,15 +1,13 @@
 """What a door asks of the service: one turn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from chatcli.models import Content, text_of
-from chatcli.providers.base import ModelOptions
+from chatcli.frozen import Frozen
+from chatcli.models import Content, ModelOptions, text_of
 from chatcli.text import check_text, check_thread_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRequest:
+class TurnRequest(Frozen, kw_only=True):
     """One prompt for one thread, and how it is to be answered."""
 
     prompt: Content
@@ -25,7 +23,7 @@ class TurnRequest:
     """A new system prompt for the thread, from this turn on."""
     language: str | None = None
     title: str | None = None
-    options: ModelOptions = field(default_factory=ModelOptions)
+    options: ModelOptions = ModelOptions()
     save: bool = True
     """Without it nothing is stored: the thread, where there is one, is only read."""
     idempotency_key: str | None = None

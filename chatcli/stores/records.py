@@ -1,13 +1,13 @@
 """What goes into a store and what comes out of it, beside threads and turns themselves."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from chatcli.errors import InvalidRequest
-from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage, format_time, utc_now
-from chatcli.text import new_id
+from chatcli.frozen import Frozen, replace
+from chatcli.models import Message, Thread, Turn, TurnError, TurnState, Usage, format_time
 
 LEASE_SECONDS = 30.0
 """How long a lease holds without being renewed; holders renew it every third of that."""
@@ -15,8 +15,7 @@ LEASE_SECONDS = 30.0
 Keep = Literal["all", "latest"]
 
 
-@dataclass(frozen=True, slots=True)
-class NewTurn:
+class NewTurn(Frozen):
     """What `ThreadStore.begin` writes. The ids of the messages follow `message_id`."""
 
     owner: str
@@ -41,8 +40,7 @@ class NewTurn:
     """Digest of the request behind `idempotency_key`: the same key must come with the same one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Frozen):
     """The right to finish one running turn."""
 
     owner: str
@@ -50,8 +48,7 @@ class Lease:
     turn_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Frozen):
     """A turn that `begin` wrote, or (`lease` is None) the finished one that has its idempotency key."""
 
     thread: Thread
@@ -62,8 +59,7 @@ class Begun:
     """What `ThreadStore.context` returns for the turns before this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Frozen):
     """How a turn ended; `messages` are the model's, without the prompt."""
 
     state: TurnState
@@ -73,8 +69,7 @@ class Outcome:
     error: TurnError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointKey:
+class CheckpointKey(Frozen):
     """The place of a LangGraph checkpoint. `checkpoint_id` empty stands for the newest."""
 
     owner: str
@@ -83,16 +78,14 @@ class CheckpointKey:
     checkpoint_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Frozen):
     """A value as LangGraph's serializer wrote it: its type tag and its bytes."""
 
     type: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PendingWrite:
+class PendingWrite(Frozen):
     """One write of a task that did not become part of a checkpoint yet."""
 
     task_id: str
@@ -102,8 +95,7 @@ class PendingWrite:
     value: Blob
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointRow:
+class CheckpointRow(Frozen):
     """A checkpoint as stores keep it: opaque but for its place and its metadata.
 
     `channels` holds the values of the channels by (name, version): on writing only those that
@@ -116,13 +108,12 @@ class CheckpointRow:
     metadata: str
     versions: dict[str, str]
     """Version of each channel that has a value, as text."""
-    channels: dict[tuple[str, str], Blob] = field(default_factory=dict)
+    channels: Mapping[tuple[str, str], Blob] = MappingProxyType({})
     writes: tuple[PendingWrite, ...] = ()
     """Pending writes, in (task_path, task_id, index) order; empty on writing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Frozen):
     """A thread in which a search found something: its best turn, and the line of it that matches."""
 
     thread: Thread
@@ -132,8 +123,7 @@ class Hit:
     """Where in `line` the words of the search stand, as (start, end) in characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(Frozen):
     """Who did what, when, and from where; never a word of what was said.
 
     A method of a store that is given one writes it if it did what it was asked to, in the same
@@ -148,12 +138,12 @@ class AuditEntry:
     origin: str
     """The machine's name, or the client's address."""
     action: str
+    at: datetime
+    id: str
     thread_id: str | None = None
     count: int | None = None
     """Threads that were removed or rewritten, or attempts that were refused."""
     outcome: str = "done"
-    at: datetime = field(default_factory=utc_now)
-    id: str = field(default_factory=new_id)
     number: int = 0
     """The place in the audit, which the store gives: later entries have higher ones."""
 
@@ -173,8 +163,7 @@ class AuditEntry:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Expiry:
+class Expiry(Frozen):
     """Which threads a cleanup removes: those not used since `before`, but for the `keep` last used."""
 
     before: datetime
@@ -190,8 +179,7 @@ class Expiry:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Frozen):
     """One step of a cleanup: what was looked at, and what became of it."""
 
     scanned: int

@@ -19,13 +19,13 @@ CANARY = "sk-canary-0123456789"
 
 FAILING = """
 import sys
-from chatcli.cli import COMMANDS, main
+from chatcli.cli import COMMANDS, Entry, main
 from chatcli import errors
 
 def fail(statement: str, json: bool = False) -> None:
     exec(statement)
 
-COMMANDS["fail"] = "__main__:fail"
+COMMANDS["fail"] = Entry("__main__:fail", "Fail.")
 sys.exit(main(sys.argv[1:]))
 """
 
