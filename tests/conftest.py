@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_socket import socket_allow_hosts
@@ -20,6 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--texts", type=int, default=300, help="texts through the terminal gate (full: 20000)")
     parser.addoption("--screens", type=int, default=60, help="texts through a terminal (full: 3000)")
     parser.addoption("--every-store", action="store_true", help="test mixtures of stores, too")
+    parser.addoption(
+        "--s3-endpoint", help="test on this S3 server instead of moto (tests/stores/endpoint.py)"
+    )
+    parser.addoption("--every-command", action="store_true", help="count instructions of all commands")
     parser.addoption("--kills", type=int, default=25, help="SIGKILLs of the kill tests (full: 300)")
     parser.addoption("--machines", type=int, default=8, help="runs of the state machine (full: 500)")
     parser.addoption("--writers", type=int, default=4, help="writers at once of a store (full: 32)")
@@ -29,9 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_runtest_setup() -> None:
-    """Keep every test off the network."""
-    socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep every test off the network, but for the S3 server that was named."""
+    endpoint: str | None = item.config.getoption("--s3-endpoint")
+    named = [] if endpoint is None else [urlsplit(endpoint).hostname or ""]
+    socket_allow_hosts(["127.0.0.1", "::1", *named], allow_unix_socket=True)
 
 
 @pytest.fixture
@@ -64,9 +71,9 @@ def postgres_server() -> "Iterator[Server]":
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> "Iterator[S3Server]":
+def s3_server(pytestconfig: pytest.Config) -> "Iterator[S3Server]":
     """One S3 server for all tests of a run, started by the first that wants it."""
     from tests.stores.s3 import running
 
-    with running() as server:
+    with running(pytestconfig.getoption("--s3-endpoint")) as server:
         yield server

@@ -44,7 +44,13 @@ class RedisServer:
             self.process.kill()
             self.process.wait()
 
-    def call(self, *words: str | int) -> object:
+    def names(self) -> list[str]:
+        """Return the names of all keys."""
+        found = self.call("KEYS", "*")
+        assert isinstance(found, list)
+        return sorted(name.decode() for name in found)
+
+    def call(self, *words: str | bytes | int) -> object:
         """Run one command."""
         import redis
 

@@ -3,19 +3,13 @@
 Redis' own clock is the only one. Whatever is wrong with Redis, calls go on without it.
 """
 
-import asyncio
-import logging
 import os
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from chatcli.errors import ConfigError
+from chatcli.stores.volatile import Volatile
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-logger = logging.getLogger(__name__)
 
 KEY = "chatcli:calls"
 """A sorted set: each call by its time in microseconds."""
@@ -48,61 +42,27 @@ that was set back."""
 
 
 class SharedCalls:
-    """At most `calls` calls in any `period` seconds, of all who use one Redis.
-
-    Raises `ConfigError` if the client is not installed, or `url` is none of its URLs.
-    """
+    """At most `calls` calls in any `period` seconds, of all who use one Redis."""
 
     def __init__(self, url: str, *, calls: int, period: float) -> None:
-        self._url = url
         self._calls = calls
         self._period = period
-        self._redis: Redis | None = _open(url)
-        self._asked_from = 0.0
+        self._redis = Volatile(url, "does not count calls of models")
 
     async def claim(self) -> float | None:
-        """Count a call and return 0, or return the seconds after which to try again; None: unknown."""
-        if time.monotonic() < self._asked_from:
-            return None
-        if self._redis is None:
-            self._redis = _open(self._url)
-        values = (self._calls, round(self._period * 1_000_000), os.urandom(8).hex())
-        try:
-            async with asyncio.timeout(SECONDS):
-                answer = await self._redis.eval(_CLAIM, 1, KEY, *values)
-                pause = int(answer) / 1_000_000
-        except Exception as error:  # noqa: BLE001 - whatever Redis has, turns go on
-            logger.warning("Redis does not count calls of models: %s", type(error).__name__)
-            self._asked_from = time.monotonic() + PAUSE
-            await self.aclose()
+        """Count a call and return 0, or return the seconds after which to try again; None: unknown.
+
+        Raises `ConfigError` if Redis' client is not installed, or the URL is none of its URLs.
+        """
+        pause = await self._redis.ask(self._claim, seconds=SECONDS, pause=PAUSE)
+        if pause is None:
             return None
         return 0.0 if pause <= 0 else min(max(pause, _SHORTEST), self._period)
 
+    async def _claim(self, redis: "Redis") -> float:
+        values = (self._calls, round(self._period * 1_000_000), os.urandom(8).hex())
+        return int(await redis.eval(_CLAIM, 1, KEY, *values)) / 1_000_000
+
     async def aclose(self) -> None:
         """Close the connections."""
-        redis, self._redis = self._redis, None
-        if redis is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(SECONDS):
-                    await redis.aclose()
-
-
-def _open(url: str) -> "Redis":
-    try:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        return Redis.from_url(
-            url,
-            socket_timeout=SECONDS,
-            socket_connect_timeout=SECONDS,
-            retry=Retry(NoBackoff(), 1),  # a connection that was closed meanwhile is made anew
-        )
-    except (ImportError, ValueError):
-        failure = ConfigError(
-            "CHATCLI_REDIS_URL can't be used: Redis' client is not installed, or the URL is wrong",
-            hint="pip install 'chatcli[redis]'",
-        )
-    # Out here, so that it has no context: that may quote the URL.
-    raise failure
+        await self._redis.aclose()

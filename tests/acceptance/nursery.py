@@ -1,9 +1,10 @@
 """Processes that take turns without end, forked from one that has imported everything: cheap to kill.
 
-    python -m tests.acceptance.nursery STORE THREAD
+    python -m tests.acceptance.nursery STORE OTHER_STORE THREAD
 
-Each line on standard input starts a child, whose process id is answered. A child runs one turn after
-the other on the thread and writes ``PID PROMPT`` as soon as a turn is acknowledged as stored.
+What a turn needs is imported by a turn on the other store. Each line on standard input starts a child,
+whose process id is answered. A child runs one turn after the other on the thread and writes
+``PID PROMPT`` as soon as a turn is acknowledged as stored.
 """
 
 import asyncio
@@ -30,11 +31,11 @@ async def take_turns(settings: Settings, thread: str, *, turns: int | None = Non
     await service.aclose()
 
 
-def main(store: str, thread: str) -> None:
+def main(store: str, other_store: str, thread: str) -> None:
     """Fork a child for each line."""
     settings = load_settings({"CHATCLI_STORE": store})
     # What a turn imports is imported here, once, and not in every child.
-    asyncio.run(take_turns(load_settings({"CHATCLI_STORE": f"{store}.warm-up"}), thread, turns=1))
+    asyncio.run(take_turns(load_settings({"CHATCLI_STORE": other_store}), thread, turns=1))
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -1,15 +1,18 @@
-"""What a turn costs as a thread grows: CPU, and bytes on disk, beside LangGraph's own saver in the same run.
+"""What a turn costs as a thread grows: CPU, bytes, round trips, beside what others use, in the same run.
 
-    uv run python -m tests.benchmarks.growth [--store sqlite] [--sizes 10,100,1000,3000] [--turns 20]
+    uv run python -m tests.benchmarks.growth [--store sqlite|postgres|s3] [--sizes 10,100,1000,3000]
 
-Each message has about 400 characters, a turn two of them. CPU is that of the whole process, and with
-``--store postgres`` that of the server's processes, in milliseconds, the median over the measured
-turns; bytes are what one more turn adds to the database, without the text itself: to the files after
-a checkpoint of the write-ahead log, or to the server's tables before it vacuums them.
+Beside SQLite and PostgreSQL that is LangGraph's own saver, beside S3 (moto's server) a program that reads
+and writes the whole object in each turn. Each message has about 400 characters, a turn two of them. CPU is
+that of the whole process, and with ``--store postgres`` that of the server's processes, in milliseconds,
+the median over the measured turns. Bytes are what one more turn adds to the database, without the text
+itself: to the files after a checkpoint of the write-ahead log, to the server's tables before it vacuums
+them, or to the object. Round trips and bytes on the wire, both ways, are those of warm turns.
 """
 
 import argparse
 import asyncio
+import json
 import secrets
 import sqlite3
 import statistics
@@ -29,17 +32,19 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from chatcli.config import Settings, load_settings
-from chatcli.models import LOCAL_OWNER, Message, Role, TurnState, Usage, utc_now
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import LOCAL_OWNER, Message, ModelOptions, Role, TurnState, Usage, utc_now
+from chatcli.providers.base import Delta
 from chatcli.service.graph import TurnGraph
 from chatcli.service.turn import RunningTurn, TurnPlan
 from chatcli.stores import open_store
 from chatcli.stores.base import NewTurn, Outcome, ThreadStore, message_id
 from chatcli.text import new_id
-from tests.stores import postgres
+from tests.benchmarks.meter import Meter, metered
+from tests.stores import postgres, s3
 
 TEXT = ("The quick brown fox jumps over the lazy dog. " * 9)[:400]
 THREAD = "growth"
+OBJECT = f"chat_histories/{THREAD}.json"
 
 
 class FixedProvider:
@@ -49,12 +54,14 @@ class FixedProvider:
     engine = "offline"
     sends_finish_reason = True
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncIterator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncIterator[Sequence[Delta]]:
         """Yield the answer."""
         del messages, options
         for start in range(0, len(TEXT), 20):
-            yield Delta(TEXT[start : start + 20])
-        yield Delta(finish_reason="stop", usage=Usage(100, 100))
+            yield [Delta(TEXT[start : start + 20])]
+        yield [Delta(finish_reason="stop", usage=Usage(100, 100))]
 
     async def models(self) -> Sequence[str]:
         """Return the one model."""
@@ -81,12 +88,12 @@ async def seed(store: ThreadStore, turns: int) -> None:
         await store.commit(begun.lease, Outcome(TurnState.COMPLETE, (answer,), "stop", Usage(100, 100)))
 
 
-async def chat(store: ThreadStore, settings: Settings) -> None:
+async def chat(store: ThreadStore, graph: TurnGraph, settings: Settings) -> None:
     """Run one whole turn: begin, graph, commit."""
     plan = TurnPlan(
         store=store,
         settings=settings,
-        graph=TurnGraph(store, LOCAL_OWNER),
+        graph=graph,
         provider=FixedProvider(),
         limiter=None,
         options=ModelOptions(),
@@ -116,6 +123,9 @@ def stock_graph(saver: Any) -> Any:
 class Files:
     """SQLite: a file for each measurement."""
 
+    meter = Meter()
+    """Of no connection: there is none."""
+
     def __init__(self, folder: Path) -> None:
         self._path = folder / f"{new_id()}.db"
 
@@ -141,7 +151,9 @@ class Files:
 class Server:
     """PostgreSQL: a database of one server for each measurement."""
 
-    def __init__(self, server: postgres.Server) -> None:
+    def __init__(self, server: postgres.Server, meter: Meter, folder: Path) -> None:
+        self.meter = meter
+        self._folder = folder
         self._server = server
         self._name = f"b_{secrets.token_hex(6)}"
         server.execute("CREATE DATABASE {name}", name=self._name)
@@ -171,10 +183,41 @@ class Server:
         return times
 
     def _url(self) -> str:
-        return f"postgresql://postgres@/{self._name}?host={self._server.folder}"
+        return f"postgresql://postgres@/{self._name}?host={self._folder}"
 
 
-Place: TypeAlias = Files | Server
+class Bucket:
+    """S3: a bucket of one server for each measurement."""
+
+    def __init__(self, server: s3.Server, meter: Meter, port: int) -> None:
+        self.meter = meter
+        self._server = server
+        self._endpoint = f"http://127.0.0.1:{port}"
+        self._url = server.url().partition("?")[0]
+
+    def store(self) -> ThreadStore:
+        """Return chatcli's store."""
+        return open_store(f"{self._url}?endpoint_url={self._endpoint}")
+
+    @asynccontextmanager
+    async def saver(self) -> AsyncIterator[Any]:
+        """Return a client with the arguments that name the object."""
+        import aioboto3  # type: ignore[import-untyped]
+
+        bucket = self._url.split("/")[2]
+        async with aioboto3.Session().client("s3", endpoint_url=self._endpoint) as client:
+            yield client, {"Bucket": bucket, "Key": f"chats/{OBJECT}"}
+
+    def size(self) -> int:
+        """Return the size of the object."""
+        return len(self._server.read(self._url, OBJECT) or b"")
+
+    def server_times(self) -> dict[int, float]:
+        """Return nothing: moto's server is no measure of anything."""
+        return {}
+
+
+Place: TypeAlias = Files | Server | Bucket
 
 
 @dataclass(frozen=True)
@@ -184,23 +227,28 @@ class Cost:
     own: float
     server: float
     extra: float
+    trips: float
+    wire: float
 
     def __str__(self) -> str:
         cpu = f"{self.own:.1f}" + (f"+{self.server:.1f}" if self.server else "")
-        return f"{cpu:>11} {self.extra:>10,.0f}"
+        return f"{cpu:>11} {self.extra:>10,.0f} {self.trips:>5.1f} {self.wire:>10,.0f}"
 
 
 async def measure(step: Callable[[], Awaitable[object]], place: Place, turns: int) -> Cost:
     """Run turns, and return the milliseconds of CPU and the bytes beyond its text of one."""
     await step()
     before, earlier, times = place.size(), place.server_times(), []
+    place.meter.reset()
     for _ in range(turns):
-        start = time.process_time_ns()
+        start = time.process_time() - place.meter.seconds
         await step()
-        times.append((time.process_time_ns() - start) / 1e6)
+        times.append((time.process_time() - place.meter.seconds - start) * 1e3)
+    trips, wire = place.meter.trips, place.meter.total
     later = place.server_times()
     served = sum(later[pid] - earlier[pid] for pid in later.keys() & earlier.keys()) / turns * 1e3
-    return Cost(statistics.median(times), served, (place.size() - before) / turns - 2 * len(TEXT))
+    extra = (place.size() - before) / turns - 2 * len(TEXT)
+    return Cost(statistics.median(times), served, extra, trips / turns, wire / turns)
 
 
 async def measure_chatcli(place: Place, folder: Path, size: int, turns: int) -> Cost:
@@ -209,7 +257,8 @@ async def measure_chatcli(place: Place, folder: Path, size: int, turns: int) -> 
     store = place.store()
     await seed(store, size)
     try:
-        return await measure(lambda: chat(store, settings), place, turns)
+        graph = TurnGraph(store, LOCAL_OWNER)
+        return await measure(lambda: chat(store, graph, settings), place, turns)
     finally:
         await store.aclose()
 
@@ -225,34 +274,75 @@ async def measure_stock(place: Place, size: int, turns: int, durability: str) ->
         return await measure(lambda: graph.ainvoke(prompt, config, durability=durability), place, turns)
 
 
-async def run(sizes: list[int], turns: int, folder: Path, make_place: Callable[[], Place]) -> None:
+async def measure_rewriting(place: Place, size: int, turns: int) -> Cost:
+    """Measure the stock graph on an object that is read and written as a whole."""
+    classes: dict[str, type[BaseMessage]] = {"human": HumanMessage, "ai": AIMessage}
+    graph = stock_graph(None)
+    async with place.saver() as (client, names):
+
+        async def write(messages: Sequence[BaseMessage]) -> None:
+            told = [
+                {
+                    "_type": type(message).__name__,
+                    "content": message.content,
+                    "additional_kwargs": message.additional_kwargs,
+                    "type": message.type,
+                }
+                for message in messages
+            ]
+            state = {"state": {"messages": told}, "metadata": {}, "new_versions": {"messages": len(told)}}
+            await client.put_object(**names, Body=json.dumps(state).encode())
+
+        async def turn() -> None:
+            answer = await client.get_object(**names)
+            told = json.loads(await answer["Body"].read())["state"]["messages"]
+            messages = [classes[one["type"]](one["content"]) for one in told]
+            state = await graph.ainvoke({"messages": [*messages, HumanMessage(TEXT)]})
+            await write(state["messages"])
+
+        await write([message for _ in range(size) for message in (HumanMessage(TEXT), AIMessage(TEXT))])
+        return await measure(turn, place, turns)
+
+
+async def run(
+    store: str, sizes: list[int], turns: int, folder: Path, make_place: Callable[[], Place]
+) -> None:
     """Print the table."""
-    heads = ("chatcli", "stock exit", "stock async")
-    print(f"{'turns':>6} " + " ".join(f"{head:>22}" for head in heads) + "    (ms CPU, bytes beyond text)")
+    heads = ("chatcli", "whole object") if store == "s3" else ("chatcli", "stock exit", "stock async")
+    print(f"{'turns':>6} " + " ".join(f"{head:>39}" for head in heads))
+    print(
+        f"{'':>6} " + " ".join(f"{'ms CPU':>11} {'more bytes':>10} trips {'wire bytes':>10}" for _ in heads)
+    )
     for size in sizes:
-        costs = (
-            await measure_chatcli(make_place(), folder, size, turns),
-            await measure_stock(make_place(), size, turns, "exit"),
-            await measure_stock(make_place(), size, turns, "async"),
-        )
-        print(f"{size:>6} " + " ".join(map(str, costs)))
+        costs = [await measure_chatcli(make_place(), folder, size, turns)]
+        if store == "s3":
+            costs.append(await measure_rewriting(make_place(), size, turns))
+        else:
+            costs.append(await measure_stock(make_place(), size, turns, "exit"))
+            costs.append(await measure_stock(make_place(), size, turns, "async"))
+        print(f"{size:>6} " + " ".join(map(str, costs)), flush=True)
 
 
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--store", choices=("sqlite", "postgres", "s3"), default="sqlite")
     parser.add_argument("--sizes", default="10,100,1000,3000")
     parser.add_argument("--turns", type=int, default=20)
     arguments = parser.parse_args()
+    sizes = [int(size) for size in arguments.sizes.split(",")]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         make_place: Callable[[], Place] = partial(Files, folder)
         if arguments.store == "postgres":
-            make_place = partial(Server, stack.enter_context(postgres.running()))
-        asyncio.run(
-            run([int(size) for size in arguments.sizes.split(",")], arguments.turns, folder, make_place)
-        )
+            server = stack.enter_context(postgres.running())
+            meter, _ = stack.enter_context(metered(server.socket, folder / server.socket.name))
+            make_place = partial(Server, server, meter, folder)
+        elif arguments.store == "s3":
+            bucket_server = stack.enter_context(s3.running())
+            meter, port = stack.enter_context(metered(bucket_server.endpoint.port))
+            make_place = partial(Bucket, bucket_server, meter, port)
+        asyncio.run(run(arguments.store, sizes, arguments.turns, folder, make_place))
 
 
 if __name__ == "__main__":

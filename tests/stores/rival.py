@@ -50,19 +50,27 @@ class Rival:
         """Kill the process as no handler can prevent, and see it dead, also as seen from a server."""
         self.process.kill()
         self.process.wait()
-        if self.url.startswith("postgresql:"):
-            from tests.stores.postgres import see_gone
-
-            see_gone(self.url)
-        elif self.url.startswith("s3:"):
-            from tests.stores.s3 import let_leases_end
-
-            let_leases_end(self.url)
+        see_dead(self.url)
 
     @staticmethod
     def _pipe(pipe: IO[str] | None) -> IO[str]:
         assert pipe is not None
         return pipe
+
+
+def see_dead(url: str) -> None:
+    """Let the server of a store know that a process which was killed is dead.
+
+    For PostgreSQL its sessions have a name of their own in the URL. For S3 time passes on the server.
+    """
+    if url.startswith("postgresql:"):
+        from tests.stores.postgres import see_gone
+
+        see_gone(url)
+    elif url.startswith("s3:"):
+        from tests.stores.s3 import let_leases_end
+
+        let_leases_end(url)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """An S3 server for the tests: moto in a process of its own, behind a proxy that can do it harm.
 
-Each bucket has its own `Traffic`: what was asked of it, which faults it suffers, and how far the
-clock of its server is ahead.
+With ``--s3-endpoint`` it is the server there, behind the same proxy (see `endpoint`). Each bucket has
+its own `Traffic`: what was asked of it, which faults it suffers, and how far the clock of its server
+is ahead.
 """
 
 import asyncio
-import http.client
 import os
 import re
 import secrets
@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -25,8 +26,8 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 
 from chatcli.stores.base import LEASE_SECONDS
+from tests.stores.endpoint import KEY_ID, SECRET, Endpoint
 
-KEY_ID, SECRET = "AKIACANARYCANARY", "canary-secret-canary"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": KEY_ID,
     "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -34,8 +35,6 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request"
-"""Enough for a server that looks at no signature."""
 _READY_SECONDS = 60.0
 
 
@@ -110,16 +109,33 @@ class Traffic:
 class Server:
     """A running server, its proxy and its buckets."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self.proxy_port = 0
+        self._buckets: list[str] = []
         self._traffic: dict[str, Traffic] = {}
+        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def url(self, options: str = "") -> str:
         """Return the URL of a store in a bucket that nobody used before."""
+        return f"s3://{self.new_bucket()}/chats?endpoint_url=http://127.0.0.1:{self.proxy_port}{options}"
+
+    def new_bucket(self) -> str:
+        """Make a bucket."""
         bucket = f"bucket-{secrets.token_hex(6)}"
-        self.ask("PUT", f"/{bucket}")
-        return f"s3://{bucket}/chats?endpoint_url=http://127.0.0.1:{self.proxy_port}{options}"
+        assert self.ask("PUT", f"/{bucket}")[0] == 200
+        self._buckets.append(bucket)
+        return bucket
+
+    def remove_buckets(self) -> None:
+        """Remove all buckets that were made, with what is in them."""
+        for bucket in self._buckets:
+            while keys := re.findall(
+                r"<Key>([^<]*)</Key>", self.ask("GET", f"/{bucket}?list-type=2")[2].decode()
+            ):
+                for key in keys:
+                    self.ask("DELETE", f"/{bucket}/{quote(key)}")
+            self.ask("DELETE", f"/{bucket}")
 
     def traffic(self, url: str) -> Traffic:
         """Return what goes on with the bucket of a store."""
@@ -129,9 +145,9 @@ class Server:
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Make a request of the test's own, past the proxy."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = self.endpoint.connect()
         try:
-            connection.request(method, path, body, {"Authorization": SIGNED, **(headers or {})})
+            connection.request(method, path, body, self.endpoint.signed(method, path, headers or {}, body))
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:
@@ -145,6 +161,14 @@ class Server:
     def write(self, url: str, key: str, body: bytes) -> None:
         """Put an object into the place of a store, as another program would."""
         assert self.ask("PUT", self._path(url, key), body)[0] == 200
+
+    def takes(self, url: str, header: str, value: str) -> bool:
+        """Tell whether the server takes a PUT with this header; `{etag}` is that of what is there."""
+        path = self._path(url, "trial")
+        etag = self.ask("PUT", path)[1]["etag"].strip('"')
+        taken = self.ask("PUT", path, b"", {header: value.format(etag=etag)})[0] == 200
+        self.ask("DELETE", path)
+        return taken
 
     def keys(self, url: str) -> list[str]:
         """Return the keys of all objects of a store, the first thousand."""
@@ -184,8 +208,8 @@ class Server:
             fault.reached.set()
             await asyncio.to_thread(fault.released.wait, _READY_SECONDS)
         if fault is None or fault.after or fault.status is None:
-            kept = [one for one in fields if not one.lower().startswith(("connection:", "expect:"))]
-            answer = await self._ask_server("\r\n".join([line, *kept, "Connection: close", "", ""]), body)
+            async with self._alone(method, parts.path):
+                answer = await self._ask_server(method, target, headers, body)
         else:
             answer = b""
         if fault is not None and fault.status is not None:
@@ -198,8 +222,21 @@ class Server:
         await writer.drain()
         return fault is None or fault.replace is None
 
-    async def _ask_server(self, head: str, body: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    def _alone(self, method: str, path: str) -> AbstractAsyncContextManager[object]:
+        """Let moto write an object for one client at a time.
+
+        It looks at the condition first and writes then: of two who come at once, both may be told
+        that they were the first, and one has lost its turn.
+        """
+        return self._writing[path] if method == "PUT" and self.endpoint.is_moto else nullcontext()
+
+    async def _ask_server(self, method: str, target: str, headers: dict[str, str], body: bytes) -> bytes:
+        signed = self.endpoint.signed(method, target, headers, body)
+        fields = (f"{name}: {text}" for name, text in signed.items() if name not in ("connection", "expect"))
+        head = "\r\n".join([f"{method} {target} HTTP/1.1", *fields, "connection: close", "", ""])
+        reader, writer = await asyncio.open_connection(
+            self.endpoint.host, self.endpoint.port, ssl=self.endpoint.tls or None
+        )
         try:
             writer.write(head.encode("latin-1") + body)
             return await reader.read()
@@ -239,24 +276,33 @@ def let_leases_end(url: str) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """Run a server of its own for the block, with credentials for it in the environment."""
+def running(endpoint_url: str | None = None) -> Iterator[Server]:
+    """Serve S3 for the block, with credentials in the environment: from `endpoint_url`, or from moto."""
+    with ExitStack() as stack:
+        if endpoint_url is None:
+            server = Server(stack.enter_context(_moto()))
+        else:
+            server = Server(Endpoint.of(endpoint_url))
+            stack.callback(server.remove_buckets)
+        stack.enter_context(mock.patch.dict(os.environ, ENVIRONMENT))
+        _check_conditions(server)
+        stack.enter_context(_proxy(server))
+        _running.append(server)
+        stack.callback(_running.remove, server)
+        yield server
+
+
+@contextmanager
+def _moto() -> Iterator[Endpoint]:
+    """Run moto's server for the block."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with (
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
-        mock.patch.dict(os.environ, ENVIRONMENT),
-    ):
-        server = Server(port)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for(port, process)
-            _check_conditions(server)
-            with _proxy(server):
-                _running.append(server)
-                yield server
-                _running.remove(server)
+            yield Endpoint("127.0.0.1", port)
         finally:
             process.kill()
 
@@ -275,14 +321,14 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def _check_conditions(server: Server) -> None:
     """See that the server refuses what the store relies on: else its tests would show nothing."""
-    server.ask("PUT", "/canary-bucket")
-    status, headers, _ = server.ask("PUT", "/canary-bucket/k", b"1")
+    path = f"/{server.new_bucket()}/k"
+    status, headers, _ = server.ask("PUT", path, b"1")
     assert status == 200
     etag = headers["etag"].strip('"')
-    assert server.ask("PUT", "/canary-bucket/k", b"2", {"If-Match": etag})[0] == 200
-    assert server.ask("PUT", "/canary-bucket/k", b"3", {"If-Match": etag})[0] == 412
-    assert server.ask("PUT", "/canary-bucket/k", b"3", {"If-None-Match": "*"})[0] == 412
-    assert server.ask("GET", "/canary-bucket/k")[2] == b"2"
+    assert server.ask("PUT", path, b"2", {"If-Match": etag})[0] == 200
+    assert server.ask("PUT", path, b"3", {"If-Match": etag})[0] == 412, "a stale If-Match is not refused"
+    assert server.ask("PUT", path, b"3", {"If-None-Match": "*"})[0] == 412, "If-None-Match is ignored"
+    assert server.ask("GET", path)[2] == b"2"
 
 
 @contextmanager

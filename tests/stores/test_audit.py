@@ -1,12 +1,12 @@
 """The audit: who did what, kept with what was done, and after what it was done to is gone."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chatcli.errors import ThreadBusy, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, utc_now
 from chatcli.stores.base import Expiry, ThreadStore
 from chatcli.stores.records import AuditEntry
@@ -20,7 +20,7 @@ def entry(action: str, thread_id: str | None = "tea", *, owner: str = LOCAL_OWNE
     """Return what somebody did."""
     # Of one millisecond, the ids of entries would have no order.
     entry_id = f"0192{next(_NUMBERS):04}-0000-7000-8000-000000000000"
-    return AuditEntry(owner, "ann", "serve", "192.0.2.7", action, thread_id, id=entry_id)
+    return AuditEntry(owner, "ann", "serve", "192.0.2.7", action, utc_now(), entry_id, thread_id)
 
 
 async def told(

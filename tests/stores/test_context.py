@@ -1,9 +1,8 @@
 """The context: the newest answered messages, whatever else lies in the thread."""
 
-from dataclasses import replace
-
 import pytest
 
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Role, TurnState, utc_now
 from chatcli.stores.base import Outcome, ThreadStore, message_id
 from tests.stores.talk import answer, held, new_turn, say

@@ -1,12 +1,12 @@
 """Encryption: nothing that was said can be read without the key, and nothing that is stored can be forged."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from chatcli.config import Secret
 from chatcli.errors import ConfigError, InvalidRequest, StoreCorrupt
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Part, Thread, Turn, TurnError, TurnState
 from chatcli.stores.base import (
     Blob,

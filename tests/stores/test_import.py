@@ -1,11 +1,11 @@
 """Import: a whole thread as it was elsewhere, once."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Part, Role, Thread, Turn, TurnError, TurnState, Usage
 from chatcli.stores.base import ThreadStore
 from tests.stores.talk import new_turn, say, texts

@@ -1,4 +1,7 @@
-"""Writers in several processes on one thread and on many: nothing lost, doubled or out of order."""
+"""Writers in several processes on one thread and on many: nothing lost, doubled or out of order.
+
+uv run pytest tests/stores/test_many_writers.py --writers 32 -s
+"""
 
 import json
 import subprocess
@@ -83,3 +86,9 @@ async def test_many_writers(store: ThreadStore, kind: Kind, url: str, writers: i
         own = [entry for entry in journal if entry.thread == thread.id]
         check(own, await store.turns(LOCAL_OWNER, thread.id))
         assert thread.turn_count == len(own)
+    waits = sorted((entry.began - entry.asked) / 1e9 for entry in journal)
+    print(
+        f"{writers} writers: {len(journal)} turns on {len(threads)} threads kept in order, 0 lost; "
+        f"found busy {sum(entry.refused for entry in journal)} times, waited {waits[len(waits) // 2]:.2f} s "
+        f"in the middle, {waits[-1]:.2f} s at most"
+    )

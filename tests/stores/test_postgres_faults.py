@@ -1,15 +1,17 @@
 """PostgreSQL and all that goes wrong around it: nothing is lost, nothing is doubled, and it is said."""
 
 import asyncio
+import os
 import secrets
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from chatcli.errors import (
@@ -24,6 +26,7 @@ from chatcli.errors import (
     StoreUnavailable,
     ThreadBusy,
 )
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, TurnState
 from chatcli.stores import open_store
 from chatcli.stores.base import Blob, CheckpointKey, CheckpointRow, Lease
@@ -32,6 +35,9 @@ from tests.stores.postgres import Server, fill_in, running
 from tests.stores.proxy import Proxy, network
 from tests.stores.rival import rival_of
 from tests.stores.talk import answer, held, new_turn, say, texts
+
+LONG = 60.0
+"""Seconds after which a call counts as hung."""
 
 
 @pytest.fixture
@@ -57,8 +63,8 @@ async def proxy(postgres_server: Server) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def far_store(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStore]:
-    """A store on the same place, seen through the network; its server may take half a second."""
-    store = PostgresStore(proxy.address(schema), patience=0.5)
+    """A store on the same place, seen through the network."""
+    store = PostgresStore(proxy.address(schema))
     yield store
     await store.aclose()
 
@@ -67,6 +73,14 @@ async def far_store(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStore]:
 def schema(url: str) -> str:
     """The schema there."""
     return Address.of(url).schema
+
+
+@contextmanager
+def impatient(store: PostgresStore) -> Iterator[None]:
+    """Let the server take half a second for a call of `store`, for the block."""
+    patience, store._database._patience = store._database._patience, 0.5
+    yield
+    store._database._patience = patience
 
 
 def end_sessions(server: Server, url: str) -> None:
@@ -189,8 +203,8 @@ async def test_silent_server(store: PostgresStore, far_store: PostgresStore, pro
         far_store.commit(held(begun), answer("80", turn_id=begun.turn.id)),
         far_store.threads(LOCAL_OWNER, limit=1),
     ):
-        with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(call, 10)
+        with impatient(far_store), pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(call, LONG)
     proxy.silent = False
     await far_store.commit(held(begun), answer("80", turn_id=begun.turn.id))
     assert await conversation(store) == [["How hot?", "80"]]
@@ -210,7 +224,7 @@ async def test_cancelled_begin_leaves_an_orphan(
         beginning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await beginning
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LONG):
         while len(await store.turns(LOCAL_OWNER, "tea")) < 3:
             with suppress(ThreadBusy):
                 await say(store, prompt="next")
@@ -218,17 +232,19 @@ async def test_cancelled_begin_leaves_an_orphan(
     assert states == ["complete", "interrupted", "complete"]
 
 
-async def test_row_held_by_another_program(url: str, postgres_server: Server, schema: str) -> None:
+async def test_row_held_by_another_program(
+    store: PostgresStore, url: str, postgres_server: Server, schema: str
+) -> None:
     """A lock of another program is waited for, but not for long; other threads do not wait at all."""
-    store = PostgresStore(Address.of(url), patience=0.5)
     await say(store)
+    hasty = PostgresStore(Address.of(url), patience=0.5)
     with postgres_server.connect() as other, other.transaction():
         other.execute(fill_in("SELECT 1 FROM {schema}.threads FOR UPDATE", schema=schema))
         with pytest.raises(StoreUnavailable):
-            await store.begin(new_turn())
+            await hasty.begin(new_turn())
         await say(store, "coffee")
+        await hasty.aclose()
     await say(store)
-    await store.aclose()
 
 
 # The holder ----------------------------------------------------------------------------------------
@@ -296,9 +312,9 @@ async def test_no_connection_is_held_for_a_turn(
 # The server ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_server() -> Iterator[Server]:
-    """A server of the test's own, that it may stop."""
+    """A server of these tests' own, that they may stop; each leaves it running."""
     with running() as server:
         yield server
 
@@ -317,7 +333,7 @@ async def test_server_that_goes_and_comes(own_server: Server) -> None:
         store.check(),
     ):
         with pytest.raises(StoreUnavailable, match="can't be reached"):
-            await asyncio.wait_for(call, 10)
+            await asyncio.wait_for(call, LONG)
     own_server.start()
     await store.commit(held(begun), answer("80", turn_id=begun.turn.id))
     await say(store, prompt="after")
@@ -328,6 +344,21 @@ async def test_server_that_goes_and_comes(own_server: Server) -> None:
         ["after", "80 degrees."],
     ]
     await store.aclose()
+
+
+async def test_killed_session(own_server: Server) -> None:
+    """A server that has to recover, since one of its processes was killed, is waited for: nothing is lost."""
+    url = own_server.url(application_name="killed")
+    async with aclosing(PostgresStore(Address.of(url), patience=LONG)) as store:
+        begun = await store.begin(new_turn())
+        ((pid,),) = own_server.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'killed'")
+        with own_server.connect() as witness:
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(psycopg.OperationalError):  # the server has noticed, and ends all sessions
+                await asyncio.to_thread(witness.execute, "SELECT pg_sleep(200)")
+        await store.commit(held(begun), answer("80", turn_id=begun.turn.id))
+        await say(store, prompt="after")
+        assert await conversation(store) == [["How hot?", "80"], ["after", "80 degrees."]]
 
 
 async def test_nobody_there() -> None:

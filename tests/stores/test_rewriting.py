@@ -1,10 +1,9 @@
 """Rewriting: what a thread says is changed where it stands, and nothing else of it is."""
 
-from dataclasses import replace
-
 import pytest
 
 from chatcli.errors import InvalidText, ThreadBusy, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Part, Thread, Turn, TurnError, TurnState
 from chatcli.stores.base import (
     Blob,

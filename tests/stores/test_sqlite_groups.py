@@ -113,6 +113,37 @@ async def test_one_that_is_refused_leaves_the_others(tmp_path: Path) -> None:
         assert writes.notes() == ["a", "c"]
 
 
+async def test_one_that_is_refused_at_once_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Where nothing was changed before a refusal, the others still share one commit."""
+
+    def refuse(_: sqlite3.Connection) -> str:
+        raise InvalidRequest("no")
+
+    async with held(tmp_path) as writes:
+        a, b = writes.write("a"), asyncio.create_task(writes.groups.write(refuse))
+        c = writes.write("c")
+        await asyncio.sleep(0)
+        writes.go()
+        assert [await a, await c] == ["a", "c"]
+        with pytest.raises(InvalidRequest):
+            await b
+        assert writes.notes() == ["a", "c"]
+        assert writes.database.commits == 1
+
+
+async def test_those_who_come_while_others_are_done_are_done_next(tmp_path: Path) -> None:
+    """More writes than a group holds, and some that come late: none is left behind."""
+    async with held(tmp_path) as writes:
+        first = [writes.write(f"first {number}") for number in range(150)]
+        await asyncio.sleep(0)
+        writes.go()
+        await first[0]
+        late = [writes.write(f"late {number}") for number in range(10)]
+        await asyncio.gather(*first, *late)
+        assert len(writes.notes()) == 160
+        assert writes.database.commits < 20
+
+
 async def test_a_group_that_fails_is_done_one_by_one(tmp_path: Path) -> None:
     """SQLite's own errors undo a group; then each write is tried alone, and only the bad one fails."""
     async with held(tmp_path) as writes:

@@ -1,6 +1,5 @@
 """Turns: what begins is written, what is committed is kept, byte for byte and in order."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Part, Role, TurnError, TurnState, Usage, utc_now
 from chatcli.stores.base import Lease, Outcome, ThreadStore, message_id
 from chatcli.text import new_id

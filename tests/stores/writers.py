@@ -10,10 +10,11 @@ import json
 import random
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatcli.errors import ThreadBusy
+from chatcli.frozen import replace
 from chatcli.stores import open_store
 from chatcli.stores.base import ThreadStore
 from tests.stores.keys import protected
@@ -44,6 +45,8 @@ class Entry:
     index: int
     before: str
     """The last message of the context that came with begin."""
+    refused: int
+    """How often the thread was busy before it began."""
     asked: int
     began: int
     """When begin returned."""
@@ -55,12 +58,13 @@ class Entry:
 async def write_turn(store: ThreadStore, writer: str, thread: str, number: int) -> Entry:
     """Write one turn, as soon as the thread is free."""
     asked = time.monotonic_ns()
-    begun = None
+    begun, refused = None, 0
     while begun is None:
         new = new_turn(thread, f"{writer} asks {number}")
         try:
             begun = await store.begin(replace(new, context_limit=2))
         except ThreadBusy:
+            refused += 1
             await asyncio.sleep(0.003)
     began = time.monotonic_ns()
     await asyncio.sleep(0)
@@ -68,7 +72,9 @@ async def write_turn(store: ThreadStore, writer: str, thread: str, number: int) 
     await store.commit(held(begun), answer(f"{writer} is told {number}", turn_id=begun.turn.id))
     before = begun.context[-1].text if begun.context else ""
     ended = time.monotonic_ns()
-    return Entry(writer, thread, begun.turn.id, begun.turn.index, before, asked, began, ending, ended)
+    return Entry(
+        writer, thread, begun.turn.id, begun.turn.index, before, refused, asked, began, ending, ended
+    )
 
 
 async def write(store: ThreadStore, plan: Plan, writer: str) -> None:

@@ -1,9 +1,9 @@
 """Copying: every thread is compared with what was written, and their number costs no memory."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from chatcli.errors import StoreCorrupt
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Thread, Turn
 from chatcli.service.transfer.copying import Copied, Fate, Roll, call_roll, checksum, copy_threads
 from chatcli.stores.base import ThreadStore

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from tempfile import TemporaryFile
 
@@ -15,6 +14,7 @@ from chatcli.errors import (
     ThreadBusy,
     ThreadNotFound,
 )
+from chatcli.frozen import Frozen, replace
 from chatcli.models import Thread, Turn, TurnState
 from chatcli.service.transfer import import_thread
 from chatcli.service.transfer.lines import Export
@@ -36,8 +36,7 @@ class Fate(StrEnum):
     FAILED = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Frozen):
     """One thread, and what became of it."""
 
     owner: str

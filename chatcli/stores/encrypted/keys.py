@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from chatcli.errors import ConfigError, StoreCorrupt
+from chatcli.stores.sealed import SEALED
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -24,7 +25,6 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 _MARK = re.compile("enc:[0-9]+:")
 _PLAIN = "enc:0:"
-_SEALED = re.compile("enc:1:([0-9a-f]{8}):")
 _SETTING = "CHATCLI_ENCRYPTION_KEY"
 
 
@@ -167,7 +167,7 @@ class KeyRing:
         return self.current.digest(stored)
 
     def _key_for(self, text: str) -> Key:
-        sealed = _SEALED.match(text)
+        sealed = SEALED.match(text)
         if sealed is None:
             raise _damaged()
         key = self.keys.get(sealed[1])

@@ -1,7 +1,6 @@
 """Changing sealed text where it stands: opened, changed, and sealed with the current key."""
 
-from dataclasses import replace
-
+from chatcli.frozen import replace
 from chatcli.models import Message, Thread, Turn
 from chatcli.stores.encrypted.keys import KeyRing
 from chatcli.stores.encrypted.seals import Opening, Sealing, is_current, is_current_object

@@ -7,15 +7,13 @@ models, and the names and versions of channels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
 
 from chatcli.errors import StoreCorrupt
+from chatcli.frozen import replace
 from chatcli.models import Content, Message, Part, Thread, Turn, TurnError
 from chatcli.stores.encrypted.keys import KeyRing, Place
 from chatcli.stores.records import Blob, CheckpointKey, CheckpointRow, PendingWrite
-
-_ENCRYPTED = "encrypted"
-"""Type of the one part that stands for encrypted parts, and name of the one member of sealed metadata."""
+from chatcli.stores.sealed import ENCRYPTED
 
 
 class Seals(ABC):
@@ -123,7 +121,7 @@ class Sealing(Seals):
         import json
 
         parts = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        part: Part = {"type": _ENCRYPTED, "data": self.ring.seal(parts, (*place, "parts"))}
+        part: Part = {"type": ENCRYPTED, "data": self.ring.seal(parts, (*place, "parts"))}
         return (part,)
 
     def blob(self, blob: Blob, place: Place) -> Blob:
@@ -136,7 +134,7 @@ class Sealing(Seals):
             return text
         import json
 
-        return json.dumps({_ENCRYPTED: self.ring.seal(text, place)})
+        return json.dumps({ENCRYPTED: self.ring.seal(text, place)})
 
 
 class Opening(Seals):
@@ -191,7 +189,7 @@ def _place(key: CheckpointKey) -> Place:
 
 def _sealed_parts(content: tuple[Part, ...]) -> str | None:
     """Return the sealed text if `content` is the one part that stands for encrypted parts."""
-    if len(content) == 1 and content[0].get("type") == _ENCRYPTED:
+    if len(content) == 1 and content[0].get("type") == ENCRYPTED:
         data = content[0].get("data")
         return data if isinstance(data, str) else None
     return None
@@ -199,11 +197,11 @@ def _sealed_parts(content: tuple[Part, ...]) -> str | None:
 
 def _sealed_object(text: str) -> str | None:
     """Return the sealed text if `text` is a JSON object with nothing else in it."""
-    if _ENCRYPTED not in text:
+    if ENCRYPTED not in text:
         return None
     found = _load(text)
-    if isinstance(found, dict) and found.keys() == {_ENCRYPTED} and isinstance(found[_ENCRYPTED], str):
-        sealed: str = found[_ENCRYPTED]
+    if isinstance(found, dict) and found.keys() == {ENCRYPTED} and isinstance(found[ENCRYPTED], str):
+        sealed: str = found[ENCRYPTED]
         return sealed
     return None
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 
 from chatcli.errors import ChatcliError, ConfigError, InvalidRequest, StoreCorrupt, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import Message, Page, Thread, Turn, TurnState
 from chatcli.stores.base import (
     Begun,

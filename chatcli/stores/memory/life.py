@@ -1,10 +1,10 @@
 """What is done with threads as wholes in memory: found by their text, cleaned up, forked, imported."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import Thread, Turn, utc_now
 from chatcli.stores.base import Expiry, Hit, Sweep
 from chatcli.stores.matching import best_line, score, searched_text, words_of

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from chatcli.frozen import replace
 from chatcli.models import Message, Thread, Turn, TurnState, utc_now
 from chatcli.stores.base import NewTurn
 

@@ -3,18 +3,18 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import Message, Page, Role, Thread, Turn, TurnState, utc_now
 from chatcli.stores.base import LEASE_SECONDS, Begun, CheckpointRow, Lease, NewTurn, Outcome
-from chatcli.stores.memory.checkpoints import Shelf
 from chatcli.stores.memory.life import MemoryLife, not_found
 from chatcli.stores.memory.records import ThreadRecord, own
 from chatcli.stores.memory.rewriting import rewrite
 from chatcli.stores.records import AuditEntry
 from chatcli.stores.rewriting import Rewriter
+from chatcli.stores.shelf import Shelf
 
 DEFAULT_LANGUAGE = "English"
 ANSWERED = frozenset({TurnState.COMPLETE, TurnState.TRUNCATED})

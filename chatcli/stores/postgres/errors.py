@@ -28,6 +28,23 @@ _REFUSED = (
 )
 
 
+_STARTING = ("is starting up", "in recovery mode", "not yet accepting connections")
+_HUNG_UP = "closed the connection unexpectedly"
+_HANG_UPS = 3
+
+
+def is_starting(error: psycopg.Error, attempt: int) -> bool:
+    """Return whether a server refused a connection only because it is not ready yet.
+
+    One that is about to find out that it must recover hangs up; whoever always does is not waited for.
+    libpq tells no SQLSTATE here; where the server speaks another language, nobody waits for it either.
+    """
+    said = str(error)
+    if _HUNG_UP in said:
+        return attempt < _HANG_UPS
+    return "the database system" in said and any(words in said for words in _STARTING)
+
+
 def is_passing(error: psycopg.Error) -> bool:
     """Return whether the same statement may succeed at once: it surely had no effect."""
     return error.sqlstate in _PASSING

@@ -26,6 +26,9 @@ SIZE = 8
 _LONGEST_REST = 240.0
 """Seconds after which a connection at rest is not used again: routers forget them from five minutes on."""
 
+_STARTING_PAUSE = 0.1
+"""Seconds between two attempts to connect to a server that is starting or recovering."""
+
 SetUp: TypeAlias = Callable[[Connection, float], Awaitable[None]]
 
 
@@ -94,26 +97,36 @@ class Pool:
         return None
 
     async def _connect(self, deadline: float) -> Connection:
-        try:
-            async with asyncio.timeout_at(deadline):
-                connection: Connection = await psycopg.AsyncConnection.connect(
-                    self._address.conninfo,
-                    autocommit=True,
-                    # Each statement is one message: preparing would cost a round trip, and a pooler
-                    # between us and the server may know nothing of what is prepared.
-                    prepare_threshold=None,
-                    row_factory=dict_row,
-                )
-        except TimeoutError:
-            raise errors.unavailable(str(self._address)) from None
-        except psycopg.Error as error:
-            raise errors.translate_connecting(error, str(self._address)) from None  # it may name the password
+        connection = await self._reach(deadline)
         try:
             await self._set_up(connection, deadline)
         except BaseException:
             await connection.close()
             raise
         return connection
+
+    async def _reach(self, deadline: float) -> Connection:
+        """Return a connection; a server that is about to take some, after a crash, say, is waited for."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await psycopg.AsyncConnection.connect(
+                        self._address.conninfo,
+                        autocommit=True,
+                        # Each statement is one message: preparing would cost a round trip, and a pooler
+                        # between us and the server may know nothing of what is prepared.
+                        prepare_threshold=None,
+                        row_factory=dict_row,
+                    )
+            except TimeoutError:
+                raise errors.unavailable(str(self._address)) from None
+            except psycopg.Error as error:
+                over = asyncio.get_running_loop().time() + _STARTING_PAUSE >= deadline
+                if over or not errors.is_starting(error, attempt):  # what it says may name the password
+                    raise errors.translate_connecting(error, str(self._address)) from None
+            await asyncio.sleep(_STARTING_PAUSE)
 
     async def _give_back(self, connection: Connection) -> None:
         idle = connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE

@@ -1,7 +1,6 @@
 """Text changed where it stands, within one transaction. What stood there goes when the server vacuums."""
 
-from dataclasses import replace
-
+from chatcli.frozen import replace
 from chatcli.models import Message, Turn
 from chatcli.stores.base import Blob, CheckpointKey, PendingWrite
 from chatcli.stores.postgres.connection import Database, Row, Transaction

@@ -49,6 +49,7 @@ class Listed:
     key: str
     etag: str
     modified: datetime
+    size: int
 
 
 class Bucket(Requests):
@@ -99,7 +100,9 @@ class Bucket(Requests):
         """Yield the objects right in a folder in the order of their keys, up to `BATCH` at a time."""
         async for answer in self._lists(folder + prefix, after=after):
             yield [
-                Listed(item["Key"], item["ETag"].strip('"'), item["LastModified"].astimezone(UTC))
+                Listed(
+                    item["Key"], item["ETag"].strip('"'), item["LastModified"].astimezone(UTC), item["Size"]
+                )
                 for item in answer.get("Contents", ())
             ]
 

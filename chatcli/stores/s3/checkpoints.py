@@ -15,8 +15,8 @@ from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.listing import READERS
 from chatcli.stores.s3.location import id_of
 from chatcli.stores.s3.objects import Place
-from chatcli.stores.s3.shelf import Shelf
 from chatcli.stores.s3.turns import Moment
+from chatcli.stores.shelf import Shelf
 
 _FOLDERS = ("chat_histories", "chat_checkpoints")
 

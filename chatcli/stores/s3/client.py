@@ -79,6 +79,7 @@ class Client:
     async def _open(self) -> None:
         session = _session_of(self._access)
         from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+        from botocore.handlers import add_expect_header  # type: ignore[import-untyped]
 
         access, location = self._access, self._location
         endpoint_url = location.endpoint_url or access.endpoint_url
@@ -99,7 +100,10 @@ class Client:
         self._client = await stack.enter_async_context(
             session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
         )
-        self._client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+        events = self._client.meta.events
+        events.register("before-sign.s3.DeleteObjects", _add_md5)
+        # A write is one round trip instead of two; that it is refused when half of it is sent is rare.
+        events.unregister("before-call.s3", add_expect_header)
         self._stack, self._loop = stack, asyncio.get_running_loop()
 
 

@@ -28,7 +28,8 @@ from chatcli.stores.s3.bucket import Stored
 from chatcli.stores.s3.entry import Entry, foreign_entries
 from chatcli.stores.s3.errors import corrupt
 from chatcli.stores.s3.messages import from_json, moment_of
-from chatcli.stores.s3.shelf import Shelf, shelf_of
+from chatcli.stores.s3.shelf import shelf_json, shelf_of
+from chatcli.stores.shelf import Shelf
 from chatcli.text import title_of
 
 FORMAT = 1
@@ -103,7 +104,7 @@ class Document:
                 {"chatcli": {"format": FORMAT, "deleted_until": format_time(self.deleted_until)}}
             )
         if self.thread is None:
-            return orjson.dumps({"chatcli": {"format": FORMAT, "checkpoints": self.shelf.to_json()}})
+            return orjson.dumps({"chatcli": {"format": FORMAT, "checkpoints": shelf_json(self.shelf)}})
         turns = [entry.encode() for entry in self.entries]
         messages = b",".join(turn.messages for turn in turns if turn.messages)
         thread, count = self.thread, sum(len(entry.messages) for entry in self.entries)
@@ -120,7 +121,7 @@ class Document:
             "used": self.used,
             "lease": self.lease,
             "turns": orjson.Fragment(b"[" + b",".join(turn.record for turn in turns) + b"]"),
-            "checkpoints": self.shelf.to_json() if self.shelf else None,
+            "checkpoints": shelf_json(self.shelf) if self.shelf else None,
         }
         return orjson.dumps(
             {

@@ -5,12 +5,13 @@ The summary that goes with each object tells when it was used, and all else that
 newest threads are found by reading summaries from the object written last downwards, until no
 object that is left can hold a later use than those already found: the 20 newest of any number of
 threads take 20 HEAD requests besides the listing, and one for each other thread that was written
-within the same seconds as those. Summaries that were read are held by ETag.
+within the same seconds as those, unless its place is known (`recent`). Summaries that were read are
+held by ETag.
 
-An archived thread says so in its object. Beside it lies an empty object ``chat_archived/{id}``,
-written after it and removed after it was taken back, so that lists need no summary of what they
-leave out. It counts only while it is not older than the thread's object; what a crash left between
-the two requests shows in a list of the wrong kind at worst, and is mended by the next attempt.
+An archived thread says so in its object. Beside it lies an empty object (`marks`), written after it
+and removed after it was taken back, so that lists need no summary of what they leave out. It counts
+only while it is not older than the thread's object; what a crash left between the two requests shows
+in a list of the wrong kind at worst, and is mended by the next attempt.
 
 Uses on different machines within the same moment are ordered as the server's clock could be told.
 """
@@ -26,9 +27,11 @@ from typing import TypeVar
 
 from chatcli.errors import StoreCorrupt
 from chatcli.models import LOCAL_OWNER, Thread
-from chatcli.stores.s3.bucket import Bucket, Listed, Stored
+from chatcli.stores.s3.bucket import Bucket, Stored
 from chatcli.stores.s3.document import document_of
 from chatcli.stores.s3.location import id_of, is_name
+from chatcli.stores.s3.marks import IDLE, LastUse, Marks, last_use, microseconds, moment_at
+from chatcli.stores.s3.recent import Recent
 from chatcli.stores.s3.summary import Summary, summarize, summary_of
 
 T = TypeVar("T")
@@ -36,14 +39,19 @@ T = TypeVar("T")
 READERS = 16
 """Objects that are read at the same time."""
 
+_FEWEST = 4
+"""Objects that are at least read at the same time, if as many are left."""
+
 WINDOW = 1000
 """Threads that are looked at in one pass over the keys."""
 
-HELD = 16_384
+HELD = 2048
 """Summaries that are held."""
 
 _SLACK = 3_000_000
 """Microseconds by which the time of an object may be behind that of its summary."""
+
+_IDLE = int(IDLE.total_seconds() * 1_000_000) + _SLACK
 
 _DAMAGED = "(damaged object)"
 
@@ -57,13 +65,44 @@ class Candidate:
     etag: str
     modified: int
     """Microseconds."""
+    size: int = 0
+    idle: tuple[LastUse, ...] = ()
+    """What was said of uses that were earlier than the writing of the object, in any of its versions."""
+    copied: bool = False
+    """Whether the object is older than the bucket: when it was written says nothing then."""
+
+    @property
+    def last_use(self) -> LastUse | None:
+        """What is said of the object as it is."""
+        return next((use for use in self.idle if use.etag == self.etag), None)
+
+    @property
+    def used_from(self) -> int:
+        """A moment before which the thread was not used last."""
+        if (use := self.last_use) is not None:
+            return use.updated
+        return 0 if self.idle or self.copied else self.modified - _IDLE
+
+    def outdated(self, updated: datetime) -> tuple[LastUse, ...]:
+        """Return what need not be said any longer of a thread that was used last at `updated`."""
+        if microseconds(updated) < self.modified - _IDLE:
+            return ()
+        return tuple(use for use in self.idle if use.etag != self.etag)
+
+    @property
+    def used_until(self) -> int:
+        """A moment after which it was not used."""
+        if (use := self.last_use) is not None:
+            return use.updated
+        return max([self.modified + _SLACK, *(use.updated for use in self.idle)])
 
 
 class Listing:
     """Reads lists of threads."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, recent: Recent) -> None:
         self._bucket = bucket
+        self._recent = recent
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
         """By key: ETag, summary as it was read, use."""
 
@@ -76,21 +115,26 @@ class Listing:
         return tuple(found)
 
     async def candidates(
-        self, owner: str, *, archived: bool | None, prefix: str = ""
+        self, owner: str, *, archived: bool | None, prefix: str = "", idle: bool = False
     ) -> AsyncIterator[Candidate]:
-        """Yield the threads whose keys are listed, in the order of the keys."""
+        """Yield the threads whose keys are listed, in the order of the keys; with `idle` if asked to."""
         location = self._bucket.location
         folder = location.folder("chat_histories", owner)
-        marks = None if archived is None else Marks(self._bucket, owner)
+        archive = None if archived is None else Marks(self._bucket, location.folder("chat_archived", owner))
+        rest = Marks(self._bucket, location.folder("chat_idle", owner)) if idle else None
+        first = await self._bucket.head(location.proof) if idle else None
         async for page in self._bucket.pages(folder, prefix=prefix):
             found = {id_: item for item in page if (id_ := id_of(item.key, folder)) is not None}
-            marked = {} if marks is None else await marks.among(sorted(found))
+            marked = {} if archive is None else await archive.among([*found])
+            resting = {} if rest is None else await rest.among([*found])
             for thread_id, item in found.items():
-                mark = marked.get(thread_id)
-                is_marked = mark is not None and mark >= item.modified
-                if archived is None or (mark is not None if archived else not is_marked):
-                    modified = int(item.modified.timestamp() * 1_000_000)
-                    yield Candidate(thread_id, item.key, item.etag, modified)
+                mark = marked.get(thread_id, ())
+                is_marked = any(one.modified >= item.modified for one in mark)
+                if archived is None or (mark if archived else not is_marked):
+                    modified = microseconds(item.modified)
+                    uses = tuple(filter(None, map(last_use, resting.get(thread_id, ()))))
+                    copied = first is None or item.modified < first.modified
+                    yield Candidate(thread_id, item.key, item.etag, modified, item.size, uses, copied)
 
     async def newest(
         self,
@@ -102,49 +146,64 @@ class Listing:
         prefix: str = "",
     ) -> list[Summary]:
         """Return up to `limit` threads, last used first, of those whose (use, id) is below `below`."""
+        if not prefix:
+            await self._recent.load(owner)
         best: dict[str, Summary] = {}
         ceiling: tuple[int, str] | None = None
-        while True:
+        unknown = is_over = False
+        while not is_over:
             ranks = self._ranks(owner, archived=archived, prefix=prefix, below=below, ceiling=ceiling)
             window = await _largest(ranks, WINDOW)
-            for batch in batches(window, READERS):
-                found = [_order(summary) for summary in _cut(best, limit)]
-                if len(found) >= limit and found[limit - 1] > batch[0][0]:
-                    return _cut(best, limit)
-                summaries = await self.summaries(owner, [candidate for _, candidate in batch])
-                for summary in summaries:
+            is_over = len(window) < WINDOW
+            start = 0
+            while start < len(window):
+                if len(best) >= limit and _order(min(best.values(), key=_order)) > window[start][0]:
+                    is_over = True
+                    break
+                missing = limit - len(best)
+                count = min(READERS, max(missing, _FEWEST)) if missing > 0 else READERS
+                batch = [candidate for _, candidate in window[start : start + count]]
+                start += count
+                unknown = unknown or any(self._place(owner, one) is None for one in batch)
+                for candidate, summary in zip(batch, await self.summaries(owner, batch), strict=True):
                     if summary is None or not _belongs(summary, archived):
                         continue
+                    self._recent.note(owner, candidate.id, summary.etag, summary.used)
                     if below is None or _order(summary) < below:
-                        best[_order(summary)[1]] = summary
+                        best[candidate.id] = summary
                 best = {_order(summary)[1]: summary for summary in _cut(best, limit)}
-            if len(window) < WINDOW:
-                return _cut(best, limit)
-            ceiling = window[-1][0]
+            ceiling = window[-1][0] if window else None
+        if unknown:
+            await self._recent.save(owner)
+        return _cut(best, limit)
 
-    async def everything(
-        self, owner: str, *, archived: bool | None
-    ) -> AsyncIterator[tuple[Candidate, Summary]]:
-        """Yield all threads with their summaries, in the order of the keys, in constant memory."""
-        waiting: list[Candidate] = []
-        async for candidate in self.candidates(owner, archived=archived):
-            waiting.append(candidate)
-            if len(waiting) == READERS:
-                for pair in await self._pairs(owner, waiting):
-                    yield pair
-                waiting = []
-        for pair in await self._pairs(owner, waiting):
-            yield pair
+    async def newest_use(self, owner: str) -> datetime | None:
+        """Return when any thread was used last; one used within `_SLACK` of that may stand for it."""
 
-    async def _pairs(self, owner: str, candidates: list[Candidate]) -> list[tuple[Candidate, Summary]]:
-        summaries = await self.summaries(owner, candidates)
-        return [
-            (one, summary) for one, summary in zip(candidates, summaries, strict=True) if summary is not None
-        ]
+        async def ranks() -> AsyncIterator[tuple[tuple[int, str], Candidate]]:
+            async for candidate in self.candidates(owner, archived=None, idle=True):
+                yield (candidate.used_until, candidate.id), candidate
+
+        newest: datetime | None = None
+        for batch in batches(await _largest(ranks(), WINDOW), READERS):
+            if newest is not None and microseconds(newest) + _SLACK >= batch[0][0][0]:
+                break
+            for (until, _), candidate in batch:
+                if candidate.last_use is not None:
+                    newest = max(newest or moment_at(until), moment_at(until))
+            unsaid = [candidate for _, candidate in batch if candidate.last_use is None]
+            for summary in await self.summaries(owner, unsaid):
+                if summary is not None and summary.thread is not None:
+                    newest = max(newest or summary.thread.updated_at, summary.thread.updated_at)
+        return newest
 
     async def summaries(self, owner: str, candidates: Sequence[Candidate]) -> list[Summary | None]:
         """Return what the objects say of threads, all read at the same time."""
         return await asyncio.gather(*(self.summary(owner, candidate) for candidate in candidates))
+
+    def forget(self, key: str) -> None:
+        """Stop holding what was read of an object that is gone."""
+        self._held.pop(key, None)
 
     async def summary(self, owner: str, candidate: Candidate) -> Summary | None:
         """Return what an object says of its thread: as it is held if that is what was listed."""
@@ -188,55 +247,19 @@ class Listing:
     ) -> AsyncIterator[tuple[tuple[int, str], Candidate]]:
         """Yield candidates with the latest place that they can have in the list."""
         async for candidate in self.candidates(owner, archived=archived, prefix=prefix):
-            held = self._held.get(candidate.key)
-            if held is not None and held[0] == candidate.etag:
-                rank = held[2], candidate.id
-                if below is not None and rank >= below:
-                    continue
-            else:
-                rank = candidate.modified + _SLACK, candidate.id
+            place = self._place(owner, candidate)
+            rank = candidate.modified + _SLACK if place is None else place, candidate.id
+            if place is not None and below is not None and rank >= below:
+                continue
             if ceiling is None or rank < ceiling:
                 yield rank, candidate
 
-
-class Marks:
-    """The marks of archived threads, read along with the keys of the threads."""
-
-    def __init__(self, bucket: Bucket, owner: str) -> None:
-        self._bucket = bucket
-        self._folder = bucket.location.folder("chat_archived", owner)
-        self._all: dict[str, datetime] | None = None
-        self._many = False
-
-    async def among(self, ids: list[str]) -> dict[str, datetime]:
-        """Return when each of these threads was marked, those that were not left out; `ids` is sorted."""
-        if not ids:
-            return {}
-        if self._all is None and not self._many:
-            first: list[Listed] = []
-            async for page in self._bucket.pages(self._folder):
-                if first:
-                    self._many = True
-                    break
-                first = page
-            if not self._many:
-                self._all = {item.key.removeprefix(self._folder): item.modified for item in first}
-        if self._all is not None:
-            return self._all
-        return await self._between(ids)
-
-    async def _between(self, ids: list[str]) -> dict[str, datetime]:
-        """Read the marks from the first of the ids to the last: there are too many to read them all."""
-        wanted, found = set(ids), dict[str, datetime]()
-        before = self._folder + ids[0][:-1]  # sorts before the first id, and not long before
-        async for page in self._bucket.pages(self._folder, after=before):
-            for item in page:
-                thread_id = item.key.removeprefix(self._folder)
-                if thread_id > ids[-1]:
-                    return found
-                if thread_id in wanted:
-                    found[thread_id] = item.modified
-        return found
+    def _place(self, owner: str, candidate: Candidate) -> int | None:
+        """Return the place of a thread, if it is known of this version of its object."""
+        held = self._held.get(candidate.key)
+        if held is not None and held[0] == candidate.etag:
+            return held[2]
+        return self._recent.place(owner, candidate.id, candidate.etag)
 
 
 def _cut(best: dict[str, Summary], limit: int) -> list[Summary]:

@@ -4,12 +4,15 @@ A change is applied to the held document and written if the object is still that
 means that the object is read again and the change applied to what it says now, refusals included: a
 held document is never the reason for one. A write that was not answered is read again too; it was
 carried out if the object is, byte for byte, what was sent, or if it holds the turn.
+
+Where there are copies in Redis (`copies`), what is not held, or was changed elsewhere since, is taken
+from there instead of the bucket, and is believed no more than what is held.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
@@ -17,9 +20,12 @@ from weakref import WeakValueDictionary
 
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
 from chatcli.stores.s3.bucket import UNCHANGED, Bucket, Stored
+from chatcli.stores.s3.copies import Copies
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.errors import LostRace, Unanswered
+from chatcli.stores.s3.marks import idle_key
 from chatcli.stores.s3.names import Names
+from chatcli.stores.s3.recent import Recent
 from chatcli.stores.s3.requests import rest, within
 from chatcli.stores.s3.summary import metadata_of
 from chatcli.stores.s3.threads import bury
@@ -58,8 +64,10 @@ class _Attempt:
 class Objects:
     """The documents of a bucket, as this store object reads and changes them."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, recent: Recent, copies: Copies | None) -> None:
         self.bucket = bucket
+        self.copies = copies
+        self._recent = recent
         self.holder = uuid4().hex
         self._names = Names(bucket)
         self._held: OrderedDict[str, tuple[Document, int]] = OrderedDict()
@@ -133,21 +141,39 @@ class Objects:
                 document.etag = attempt.document.etag
             self._hold(place, document, len(body))
             await self._confirm(place, document, claim)
+            await self._note(place, document, body)
             return result
 
     async def _begin(self, place: Place, *, is_new: bool) -> _Attempt:
-        held = self._held.get(place.key)
-        if held is not None:
-            return _Attempt(held[0], fresh=False)
+        held = self._held.get(place.key, (None,))[0]
+        known = held
         if is_new:
-            return _Attempt(Document(place.owner, place.id), fresh=False)
-        return await self._load(place)
+            known = held or Document(place.owner, place.id)
+        elif self.copies is not None and (held is None or held.lease is None):
+            known = await self.copies.newer(place.key, held or Document(place.owner, place.id)) or held
+        if known is None:
+            return await self._load(place)
+        if known is not held:  # the server may not have answered anything yet, and so told no time
+            await self.bucket.prove()
+        return _Attempt(known, fresh=False)
+
+    async def _note(self, place: Place, document: Document, body: bytes) -> None:
+        """Note what was written; keep a copy, but none of a thread that has no turns or is about to go."""
+        if document.thread is not None and document.etag is not None:
+            self._recent.note(place.owner, place.id, document.etag, document.used)
+        if self.copies is not None and document.entries:
+            await self.copies.put(place.key, document, body)
+        elif self.copies is not None:
+            await self.copies.forget([place.key])
 
     async def _put(self, place: Place, document: Document, body: bytes) -> str:
         """Write the document if its object is still what it was made from; return its new ETag."""
         is_archived = document.thread is not None and document.thread.archived_at is not None
         storage_class = self.bucket.location.archive_storage_class if is_archived else None
         summary = metadata_of(document)
+        if (idle := idle_key(self.bucket.location, document, body, self.bucket.clock.now())) is not None:
+            with contextlib.suppress(LostRace):  # it is there
+                await self.bucket.put(idle, b"", etag=None)
         return await self.bucket.put(
             place.key, body, etag=document.etag, summary=summary, storage_class=storage_class
         )
@@ -216,3 +242,14 @@ class Objects:
     def forget(self, place: Place) -> None:
         """Stop holding what is not there any more."""
         self._release(place.key)
+
+    async def remove(self, owner: str, thread_ids: Sequence[str], *, more: Sequence[str] = ()) -> None:
+        """Remove all that threads have, and what is at `more` keys. Nobody else may write to it."""
+        location = self.bucket.location
+        threads = [location.thread(owner, id_) for id_ in thread_ids]
+        beside = [
+            key for id_ in thread_ids for key in (location.mark(owner, id_), location.checkpoints(owner, id_))
+        ]
+        await self.bucket.remove([*threads, *beside, *more])
+        if self.copies is not None:
+            await self.copies.forget(threads)

@@ -1,6 +1,5 @@
 """What a thread holds, changed where it stands: its texts, and the values of its checkpoints."""
 
-from dataclasses import replace
 from typing import Any
 
 from chatcli.models import Message
@@ -9,7 +8,6 @@ from chatcli.stores.rewriting import Rewriter
 from chatcli.stores.s3 import messages as forms
 from chatcli.stores.s3.document import Document
 from chatcli.stores.s3.entry import Entry
-from chatcli.stores.s3.shelf import Shelf
 
 _IN_CONTENT = frozenset({"tool_calls", "tool_call_id"})
 """Fields of other programs that are read as parts of the content, and are written as such."""
@@ -19,7 +17,7 @@ def rewrite(document: Document, rewriter: Rewriter) -> bool:
     """Change what a thread holds as `rewriter` says; tell whether anything changed."""
     thread = rewriter.thread(document.found())
     entries = [_entry(entry, index, rewriter) for index, entry in enumerate(document.entries, 1)]
-    shelf = _shelf(document.shelf, CheckpointKey(document.owner, document.id), rewriter)
+    shelf = document.shelf.rewritten(CheckpointKey(document.owner, document.id), rewriter)
     is_same = (thread, entries, shelf) == (document.thread, document.entries, document.shelf)
     document.thread, document.entries, document.shelf = thread, entries, shelf
     document.changed = document.changed or not is_same
@@ -47,19 +45,3 @@ def _entry(entry: Entry, index: int, rewriter: Rewriter) -> Entry:
 def _message(data: dict[str, Any], now: Message) -> dict[str, Any]:
     kept = {name: value for name, value in data.items() if name not in _IN_CONTENT}
     return {**kept, "content": forms.to_json(now)["content"]}
-
-
-def _shelf(shelf: Shelf, key: CheckpointKey, rewriter: Rewriter) -> Shelf:
-    new = Shelf()
-    for place, row in shelf.rows.items():
-        head, metadata = rewriter.head(row.key, row.head), rewriter.metadata(row.key, row.metadata)
-        new.rows[place] = replace(row, head=head, metadata=metadata)
-    for (namespace, name, version), value in shelf.channels.items():
-        at = replace(key, namespace=namespace)
-        new.channels[namespace, name, version] = rewriter.channel(at, name, version, value)
-    for (namespace, checkpoint_id), writes in shelf.writes.items():
-        at = replace(key, namespace=namespace, checkpoint_id=checkpoint_id)
-        new.writes[namespace, checkpoint_id] = {
-            index: rewriter.write(at, write) for index, write in writes.items()
-        }
-    return new

@@ -1,111 +1,38 @@
 """LangGraph's checkpoints of one thread, as they lie in its object: opaque values as base64."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any
 
-from chatcli.stores.base import Blob, CheckpointKey, CheckpointRow, Keep, PendingWrite
+from chatcli.stores.base import Blob, CheckpointKey, CheckpointRow, PendingWrite
+from chatcli.stores.shelf import Shelf
 
 
-@dataclass(slots=True)
-class Shelf:
-    """The checkpoints of one thread, by (namespace, id), and what belongs to them."""
-
-    rows: dict[tuple[str, str], CheckpointRow] = field(default_factory=dict)
-    channels: dict[tuple[str, str, str], Blob] = field(default_factory=dict)
-    """Values by (namespace, channel, version)."""
-    writes: dict[tuple[str, str], dict[tuple[str, int], PendingWrite]] = field(default_factory=dict)
-    """Pending writes of a checkpoint by (task id, index). They may come before their checkpoint."""
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.writes)
-
-    def copy(self) -> "Shelf":
-        """Return a shelf of its own with the same things on it."""
-        writes = {place: dict(held) for place, held in self.writes.items()}
-        return Shelf(dict(self.rows), dict(self.channels), writes)
-
-    def put(self, row: CheckpointRow, *, keep: Keep) -> None:
-        """Write a row; with `keep` ``latest`` it is the only one of its namespace."""
-        namespace, checkpoint_id = row.key.namespace, row.key.checkpoint_id
-        for (name, version), value in row.channels.items():
-            self.channels[namespace, name, version] = value
-        self.rows[namespace, checkpoint_id] = replace(
-            row, versions=dict(row.versions), channels={}, writes=()
-        )
-        if keep == "latest":
-            others = {*self.rows, *self.writes} - {(namespace, checkpoint_id)}
-            self.remove(place for place in others if place[0] == namespace)
-
-    def put_writes(self, place: tuple[str, str], writes: Sequence[PendingWrite], *, replace: bool) -> None:
-        """Add pending writes; one with the same task and index stays unless `replace`."""
-        held = self.writes.setdefault(place, {})
-        for write in writes:
-            if replace:
-                held[write.task_id, write.index] = write
-            else:
-                held.setdefault((write.task_id, write.index), write)
-
-    def remove(self, places: Iterable[tuple[str, str]]) -> None:
-        """Remove checkpoints, and the values that none of the others names."""
-        for place in list(places):
-            self.rows.pop(place, None)
-            self.writes.pop(place, None)
-        named = {
-            (namespace, name, version)
-            for (namespace, _), row in self.rows.items()
-            for name, version in row.versions.items()
-        }
-        self.channels = {place: value for place, value in self.channels.items() if place in named}
-
-    def read(self, place: tuple[str, str]) -> CheckpointRow | None:
-        """Return the row at (namespace, id) with its values and writes; an empty id means the newest."""
-        namespace, checkpoint_id = place
-        if not checkpoint_id:
-            checkpoint_id = max((id_ for found, id_ in self.rows if found == namespace), default="")
-        row = self.rows.get((namespace, checkpoint_id))
-        if row is None:
-            return None
-        wanted = ((name, version) for name, version in row.versions.items())
-        values = {key: self.channels[namespace, *key] for key in wanted if (namespace, *key) in self.channels}
-        writes = self.writes.get((namespace, checkpoint_id), {}).values()
-        ordered = sorted(writes, key=lambda write: (write.task_path, write.task_id, write.index))
-        return replace(row, channels=values, writes=tuple(ordered))
-
-    def adopt(self, source: "Shelf", thread_id: str) -> None:
-        """Take a copy of everything on another thread's shelf."""
-        self.channels.update(source.channels)
-        for place, row in source.rows.items():
-            self.rows[place] = replace(row, key=replace(row.key, thread_id=thread_id))
-        for place, writes in source.writes.items():
-            self.writes.setdefault(place, {}).update(writes)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the shelf as it stands in an object."""
-        return {
-            "rows": [
-                {
-                    "namespace": namespace,
-                    "id": checkpoint_id,
-                    "parent_id": row.parent_id,
-                    "head": _pack(row.head),
-                    "metadata": row.metadata,
-                    "versions": row.versions,
-                }
-                for (namespace, checkpoint_id), row in self.rows.items()
-            ],
-            "channels": [[*place, *_pack(value)] for place, value in self.channels.items()],
-            "writes": [
-                [*place, write.task_id, write.task_path, write.index, write.channel, *_pack(write.value)]
-                for place, writes in self.writes.items()
-                for write in writes.values()
-            ],
-        }
+def shelf_json(shelf: Shelf) -> dict[str, Any]:
+    """Return the shelf as it stands in an object."""
+    return {
+        "rows": [
+            {
+                "namespace": namespace,
+                "id": checkpoint_id,
+                "parent_id": row.parent_id,
+                "head": _pack(row.head),
+                "metadata": row.metadata,
+                "versions": row.versions,
+            }
+            for (namespace, checkpoint_id), row in shelf.rows.items()
+        ],
+        "channels": [[*place, *_pack(value)] for place, value in shelf.channels.items()],
+        "writes": [
+            [*place, write.task_id, write.task_path, write.index, write.channel, *_pack(write.value)]
+            for place, writes in shelf.writes.items()
+            for write in writes.values()
+        ],
+    }
 
 
 def shelf_of(data: Mapping[str, Any], owner: str, thread_id: str) -> Shelf:
-    """Return what `Shelf.to_json` wrote; nonsense raises `ValueError`, `KeyError` or `TypeError`."""
+    """Return what `shelf_json` wrote; nonsense raises `ValueError`, `KeyError` or `TypeError`."""
     shelf = Shelf()
     for row in data.get("rows", ()):
         key = CheckpointKey(owner, thread_id, row["namespace"], row["id"])

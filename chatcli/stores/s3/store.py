@@ -25,13 +25,16 @@ from chatcli.stores.s3 import threads, turns
 from chatcli.stores.s3.bucket import Bucket
 from chatcli.stores.s3.checkpoints import S3Checkpoints
 from chatcli.stores.s3.client import Access, Client
+from chatcli.stores.s3.copies import Copies
 from chatcli.stores.s3.document import Document
-from chatcli.stores.s3.errors import LostRace, Unanswered
 from chatcli.stores.s3.listing import Listing
 from chatcli.stores.s3.location import Location
+from chatcli.stores.s3.marks import idle_keys, mark_archived
 from chatcli.stores.s3.objects import Objects, Place
+from chatcli.stores.s3.recent import Recent
 from chatcli.stores.s3.rewriting import rewrite
-from chatcli.stores.s3.scans import Searcher, Sweeper, keys_of
+from chatcli.stores.s3.searching import Searcher
+from chatcli.stores.s3.sweeping import Sweeper
 from chatcli.stores.s3.turns import Moment
 from chatcli.text import THREAD_ID, is_generated_id
 
@@ -42,7 +45,7 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 _FAREWELL = 2.0
-"""Seconds in which a store that is closed lets go of its turns."""
+"""Seconds in which a store that is closed lets go of its turns, and in which it writes down what it knows."""
 
 
 class S3Store(S3Checkpoints):
@@ -57,8 +60,9 @@ class S3Store(S3Checkpoints):
     ) -> None:
         self._client = Client(location, Access.of(settings))
         self._bucket = Bucket(location, self._client, patience=patience)
-        super().__init__(Objects(self._bucket))
-        self._listing = Listing(self._bucket)
+        self._recent = Recent(self._bucket)
+        super().__init__(Objects(self._bucket, self._recent, Copies.of(location, settings)))
+        self._listing = Listing(self._bucket, self._recent)
         self._searcher = Searcher(self._objects, self._listing)
         self._sweeper = Sweeper(self._objects, self._listing)
         self._leases: set[Lease] = set()
@@ -158,14 +162,15 @@ class S3Store(S3Checkpoints):
         """Bury the thread in its object, which nobody else may write to then, and remove what is left."""
         await self._change(owner, thread_id, threads.condemn)
         self._objects.forget(self._objects.thread(owner, thread_id))
-        await self._bucket.remove(keys_of(self._objects, owner, thread_id))
+        more = await idle_keys(self._bucket, owner, thread_id)
+        await self._objects.remove(owner, [thread_id], more=more)
         await self._note(audit)
 
     async def archive(
         self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
     ) -> Thread:
         thread = await self._change(owner, thread_id, partial(threads.archive, archived=archived))
-        await self._mark(thread)
+        await mark_archived(self._bucket, thread)
         await self._note(audit)
         return thread
 
@@ -187,11 +192,7 @@ class S3Store(S3Checkpoints):
         return step
 
     async def newest_use(self, owner: str) -> datetime | None:
-        newest: datetime | None = None
-        async for _, summary in self._listing.everything(owner, archived=None):
-            if summary.thread is not None and (newest is None or summary.thread.updated_at > newest):
-                newest = summary.thread.updated_at
-        return newest
+        return await self._listing.newest_use(owner)
 
     async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
         source = await self._read(owner, thread_id)
@@ -224,7 +225,7 @@ class S3Store(S3Checkpoints):
             place, lambda document, moment: threads.bring(document, thread, turns, moment)
         )
         if is_written and thread.archived_at is not None:
-            await self._mark(thread)
+            await mark_archived(self._bucket, thread)
         return is_written
 
     # Everything --------------------------------------------------------------------------------
@@ -255,6 +256,11 @@ class S3Store(S3Checkpoints):
             for task in self._partings:
                 task.cancel()
             await asyncio.gather(*self._partings, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self._recent.save_all()
+        if self._objects.copies is not None:
+            await self._objects.copies.aclose()
         await self._client.aclose()
 
     async def _read(self, owner: str, thread_id: str) -> Document:
@@ -270,14 +276,6 @@ class S3Store(S3Checkpoints):
             lambda document, moment: threads.fork_into(document, source, moment, title=title, turns=turns),
             is_new=is_generated_id(fork_id),
         )
-
-    async def _mark(self, thread: Thread) -> None:
-        """Write the mark of an archived thread anew, or remove the mark of one that is not."""
-        key = self._bucket.location.mark(thread.owner, thread.id)
-        await self._bucket.remove([key])
-        if thread.archived_at is not None:
-            with contextlib.suppress(LostRace, Unanswered):  # somebody else wrote it; or it is found slower
-                await self._bucket.put(key, b"", etag=None)
 
     def _part_with(self, lease: Lease) -> None:
         """Make an orphan of the turn, in a task of its own."""

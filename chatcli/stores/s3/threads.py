@@ -1,16 +1,16 @@
 """What is done to whole threads within one document. Everything may be done again to a newer document."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import replace
 from chatcli.models import Thread, Turn
 from chatcli.stores.base import LEASE_SECONDS
 from chatcli.stores.s3.document import Document
 from chatcli.stores.s3.entry import entry_of
-from chatcli.stores.s3.shelf import Shelf
 from chatcli.stores.s3.turns import Moment, end_orphan, refuse_archived, refuse_busy, use, views
+from chatcli.stores.shelf import Shelf
 
 
 def rename(document: Document, title: str) -> Thread:

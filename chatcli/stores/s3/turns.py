@@ -1,9 +1,10 @@
 """What is done to turns within one document. Everything may be done again to a newer document."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import Message, Role, Thread, Turn, TurnState, format_time
 from chatcli.stores.base import Begun, CheckpointRow, Lease, NewTurn, Outcome
 from chatcli.stores.s3.document import DEFAULT_LANGUAGE, Document

@@ -16,7 +16,7 @@ def put(connection: sqlite3.Connection, row: CheckpointRow, *, keep: Keep) -> No
     """Write a checkpoint and the channel values that came with it."""
     import json
 
-    space = _make_space(connection, row.key)
+    space, is_new = _make_space(connection, row.key)
     connection.execute(
         "INSERT OR REPLACE INTO checkpoints (space, id, parent_id, type, head, metadata, versions)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -35,7 +35,7 @@ def put(connection: sqlite3.Connection, row: CheckpointRow, *, keep: Keep) -> No
         " VALUES (?, ?, ?, ?, ?)",
         [(space, name, version, blob.type, blob.data) for (name, version), blob in row.channels.items()],
     )
-    if keep == "latest":
+    if keep == "latest" and not is_new:
         connection.execute(  # by id, not by order: a clock that was set back makes a smaller one
             "DELETE FROM checkpoints WHERE space = ? AND id <> ?", (space, row.key.checkpoint_id)
         )
@@ -78,7 +78,7 @@ def put_writes(
     connection: sqlite3.Connection, key: CheckpointKey, writes: Sequence[PendingWrite], *, replace: bool
 ) -> None:
     """Add pending writes to a checkpoint, which need not be there yet."""
-    space = _make_space(connection, key)
+    space, _ = _make_space(connection, key)
     if replace:
         connection.executemany(
             "DELETE FROM checkpoint_writes WHERE space = ? AND checkpoint_id = ? AND task_id = ? AND idx = ?",
@@ -109,7 +109,7 @@ def copy(connection: sqlite3.Connection, owner: str, source_id: str, target_id: 
     if source_id == target_id:
         return
     for source, namespace in _spaces(connection, owner, source_id):
-        target = _make_space(connection, CheckpointKey(owner, target_id, namespace))
+        target, _ = _make_space(connection, CheckpointKey(owner, target_id, namespace))
         connection.execute(
             "INSERT OR REPLACE INTO checkpoints (space, id, parent_id, type, head, metadata, versions)"
             " SELECT ?, id, parent_id, type, head, metadata, versions FROM checkpoints WHERE space = ?",
@@ -149,15 +149,20 @@ def _spaces(connection: sqlite3.Connection, owner: str, thread_id: str) -> list[
     ).fetchall()
 
 
-def _make_space(connection: sqlite3.Connection, key: CheckpointKey) -> int:
+def _make_space(connection: sqlite3.Connection, key: CheckpointKey) -> tuple[int, bool]:
+    """Return the key of a space, and whether it was not there before."""
     place = (key.owner, key.thread_id, key.namespace)
-    connection.execute(
-        "INSERT OR IGNORE INTO checkpoint_spaces (owner, thread_id, namespace) VALUES (?, ?, ?)", place
-    )
+    made = connection.execute(
+        "INSERT OR IGNORE INTO checkpoint_spaces (owner, thread_id, namespace) VALUES (?, ?, ?)"
+        " RETURNING key",
+        place,
+    ).fetchone()
+    if made is not None:
+        return int(made[0]), True
     (space,) = connection.execute(
         "SELECT key FROM checkpoint_spaces WHERE owner = ? AND thread_id = ? AND namespace = ?", place
     ).fetchone()
-    return int(space)
+    return int(space), False
 
 
 def _drop(connection: sqlite3.Connection, space: int, checkpoint_id: str) -> None:

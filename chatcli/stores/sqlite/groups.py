@@ -4,11 +4,14 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from chatcli.errors import ChatcliError
 from chatcli.stores.sqlite.connection import Database
 from chatcli.stores.sqlite.runners import Runner
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -19,42 +22,44 @@ _LARGEST = 64
 class _Write(Generic[T]):
     """One write, and what came of it."""
 
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
-        self.work = work
+    def __init__(self, work: Callable[[sqlite3.Connection], T], done: "asyncio.Future[None] | None") -> None:
+        self._work = work
+        self.done = done
+        """Set when it is on disk, or was refused."""
         self.given_up = False
         """Nobody waits for it any more."""
         self.pid = os.getpid()
         """A process that is forked has copies of what waits; it is not for it to do them."""
-        self.taken = False
-        """It was tried in a group."""
         self._result: list[T] = []
-        self._refusal: ChatcliError | None = None
+        self._failure: Exception | None = None
 
-    @property
-    def done(self) -> bool:
-        """Whether it is on disk, or was refused."""
-        return bool(self._result) or self._refusal is not None
+    def do_beside(self, connection: sqlite3.Connection) -> None:
+        """Do it in a transaction with others; one that is refused must have changed nothing.
 
-    def do(self, connection: sqlite3.Connection) -> None:
-        """Do it beside others: where it is refused, nothing of it is left, and all of the others."""
-        self.forget()
-        connection.execute("SAVEPOINT one")
+        Raises its refusal where it has: then none of the group may stay.
+        """
+        changes = connection.total_changes
         try:
-            self._result.append(self.work(connection))
+            self._result.append(self._work(connection))
         except ChatcliError as refusal:
-            connection.execute("ROLLBACK TO one")
-            self._refusal = refusal
-        connection.execute("RELEASE one")
+            if connection.total_changes != changes:
+                raise
+            self._failure = refusal
 
-    def forget(self) -> None:
-        """Take back what came of it: it did not reach the disk."""
+    def do_alone(self, database: Database) -> None:
+        """Do it in a transaction of its own."""
         self._result.clear()
-        self._refusal = None
+        self._failure = None
+        try:
+            self._result.append(database.write(self._work))
+        except Exception as failure:  # noqa: BLE001 - for the one whose it is
+            self._failure = failure
 
     def outcome(self) -> T:
-        """Return its result, or raise why it was refused."""
-        if self._refusal is not None:
-            raise self._refusal
+        """Return its result, or raise why there is none."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         return self._result[0]
 
 
@@ -68,42 +73,59 @@ class WriteGroups:
         self._database = database
         self._runner = runner
         self._waiting: deque[_Write[Any]] = deque()
+        self._called = 0
+        """The process in which somebody is on the way who does what waits."""
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `work` returns. Raises `sqlite3.Error` as it comes."""
-        write = _Write(work)
+        write = _Write(work, self._runner.expect())
         self._waiting.append(write)
         try:
-            return await self._runner.run(lambda: self._finish(write))
+            self._call()
+            if write.done is not None:
+                await write.done
+            return write.outcome()
         finally:
             write.given_up = True
 
-    def _finish(self, write: _Write[T]) -> T:
-        """Do `write`, with all that wait beside it, unless an earlier one has done it already."""
-        if not write.taken:
-            group = self._take()
-            if len(group) > 1:
-                self._do_together(group)
-        return write.outcome() if write.done else self._database.write(write.work)
+    def _call(self) -> None:
+        """See to it that what waits is done; one call serves all that come before it is answered."""
+        if self._called != os.getpid():
+            self._called = os.getpid()
+            try:
+                self._runner.submit(self._do_next)
+            except BaseException:
+                self._called = 0
+                raise
+
+    def _do_next(self) -> None:
+        """Do one group; what comes meanwhile is done behind what else was submitted meanwhile."""
+        self._called = 0  # before the look: whoever comes after it calls again
+        group = self._take()
+        if not (len(group) > 1 and self._do_together(group)):
+            for write in group:
+                write.do_alone(self._database)
+        self._runner.tell(write.done for write in group)
+        if self._waiting:
+            self._call()
 
     def _take(self) -> list[_Write[Any]]:
         group: list[_Write[Any]] = []
         while self._waiting and len(group) < _LARGEST:
             write = self._waiting.popleft()
             if not write.given_up and write.pid == os.getpid():
-                write.taken = True
                 group.append(write)
         return group
 
-    def _do_together(self, group: Sequence[_Write[Any]]) -> None:
-        """Commit a group; if that fails none of it is done, and each is tried alone, for its own error."""
+    def _do_together(self, group: Sequence[_Write[Any]]) -> bool:
+        """Commit a group; if that fails, none of it is done."""
 
         def work(connection: sqlite3.Connection) -> None:
             for write in group:
-                write.do(connection)
+                write.do_beside(connection)
 
         try:
             self._database.write(work)
         except Exception:  # noqa: BLE001 - it comes again, to the one whose it is
-            for write in group:
-                write.forget()
+            return False
+        return True

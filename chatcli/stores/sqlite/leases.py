@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from chatcli.models import format_time
 from chatcli.stores.base import LEASE_SECONDS, Lease
@@ -159,7 +158,7 @@ def _lock(descriptor: int, byte: int, kind: int) -> bool:
 
 def _open(path: str) -> _LockFile:
     """Return the file's one entry of this process. It is looked up before it is opened: see above."""
-    status = Path(path).stat()
+    status = os.stat(path)  # noqa: PTH116 - twice a turn, and half the price
     known = _files.get((status.st_dev, status.st_ino))
     if known is not None:
         return known

@@ -1,8 +1,8 @@
 """Text changed where it stands, within one transaction."""
 
 import sqlite3
-from dataclasses import replace
 
+from chatcli.frozen import replace
 from chatcli.models import Content
 from chatcli.stores.base import Blob, CheckpointKey, PendingWrite
 from chatcli.stores.rewriting import Rewriter

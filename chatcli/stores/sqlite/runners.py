@@ -5,11 +5,12 @@ asyncio and concurrent.futures are imported only by the threaded runner, when it
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
@@ -26,6 +27,12 @@ class Runner(Protocol):
 
     def submit(self, call: Callable[[], object]) -> None:
         """Run `call` after all earlier ones; nobody learns how it went."""
+
+    def expect(self) -> "asyncio.Future[None] | None":
+        """Return what a coroutine waits for until a call says `tell`; None where calls are run at once."""
+
+    def tell(self, waiting: "Iterable[asyncio.Future[None] | None]") -> None:
+        """Let those who wait go on; all of them are woken at once."""
 
     def close(self) -> None:
         """Release what the runner holds; it can be used again all the same."""
@@ -46,6 +53,12 @@ class Inline:
         """Run `call`, whatever comes of it."""
         with suppress(Exception):
             call()
+
+    def expect(self) -> None:
+        """Return nothing: what is submitted is done."""
+
+    def tell(self, waiting: "Iterable[asyncio.Future[None] | None]") -> None:
+        """Do nothing: nobody waits."""
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
@@ -85,8 +98,27 @@ class Threaded:
         """Run `call` after all earlier ones; the executor keeps its exception to itself."""
         self._threads().submit(call)
 
+    def expect(self) -> "asyncio.Future[None]":
+        """Return a future."""
+        import asyncio
+
+        return asyncio.get_running_loop().create_future()
+
+    def tell(self, waiting: "Iterable[asyncio.Future[None] | None]") -> None:
+        """Set the futures, each group that shares a loop with one call into it."""
+        futures = [future for future in waiting if future is not None]
+        for loop in {future.get_loop() for future in futures}:
+            with suppress(RuntimeError):  # closed: nobody waits there any more
+                loop.call_soon_threadsafe(_set, [future for future in futures if future.get_loop() is loop])
+
     def close(self) -> None:
         """End the thread once it has run what it was given."""
         if self._executor is not None and self._pid == os.getpid():
             self._executor.shutdown(wait=True)
         self._executor = None
+
+
+def _set(futures: "Iterable[asyncio.Future[None]]") -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

@@ -1,15 +1,17 @@
 """What is done to turns within one transaction."""
 
 import sqlite3
+from datetime import datetime
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
-from chatcli.models import Message, Turn, TurnState, format_time, utc_now
+from chatcli.frozen import replace
+from chatcli.models import Message, Thread, Turn, TurnState, format_time, utc_now
 from chatcli.stores.base import Begun, CheckpointRow, Lease, NewTurn, Outcome
 from chatcli.stores.sqlite import checkpoints
 from chatcli.stores.sqlite.chains import segments
 from chatcli.stores.sqlite.leases import Holder
 from chatcli.stores.sqlite.rows import insert_messages, message_of, thread_of, turn_of
-from chatcli.stores.sqlite.threads import end_orphan, find, get, is_live, next_use, release
+from chatcli.stores.sqlite.threads import end_orphan, find, get, is_live, next_use
 
 _ENDED = (TurnState.COMPLETE, TurnState.TRUNCATED)
 """States whose answer is given again for the same idempotency key; after others it may be tried again."""
@@ -51,7 +53,8 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
 
 
 def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | None, holder: Holder) -> Begun:
-    now = format_time(utc_now())
+    moment = utc_now()
+    now = format_time(moment)
     used = next_use(connection)
     lease = Lease(new.owner, new.thread_id, new.turn_id)
     byte, until = holder.claim(lease), holder.until()
@@ -102,15 +105,40 @@ def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | N
         (key, index, new.turn_id, now, new.model, new.idempotency_key, new.fingerprint),
     )
     insert_messages(connection, new.prompt, thread=key, turn=index, turn_id=new.turn_id, start=0)
-    written = get(connection, new.owner, new.thread_id)
     return Begun(
-        thread_of(written),
-        _read(connection, written, _row(connection, key, index), live=True),
+        _changed(thread, new, moment),
+        Turn(new.turn_id, index, TurnState.RUNNING, moment, new.model, tuple(new.prompt)),
         created=thread is None,
         lease=lease,
         context=()
         if thread is None or not new.context_limit
         else context(connection, new.owner, new.thread_id, limit=new.context_limit, before=index),
+    )
+
+
+def _changed(thread: sqlite3.Row | None, new: NewTurn, moment: datetime) -> Thread:
+    """Return the thread as it is now written, without reading it again."""
+    if thread is None:
+        return Thread(
+            id=new.thread_id,
+            owner=new.owner,
+            title=new.title,
+            language=new.language or "English",
+            turn_count=1,
+            created_at=moment,
+            updated_at=moment,
+            system=new.system,
+            model=new.model,
+        )
+    before = thread_of(thread)
+    return replace(
+        before,
+        title=new.title if new.rename else before.title,
+        language=before.language if new.language is None else new.language,
+        system=before.system if new.system is None else new.system,
+        model=new.model,
+        updated_at=moment,
+        turn_count=before.turn_count + 1,
     )
 
 
@@ -123,7 +151,8 @@ def commit(
     if turn["state"] != TurnState.RUNNING and turn["orphaned"] is None:
         return _read(connection, thread, turn, live=False)
     key, index = thread["key"], turn["idx"]
-    now = format_time(utc_now())
+    moment = utc_now()
+    now = format_time(moment)
     usage, error = outcome.usage, outcome.error
     connection.execute(
         "UPDATE turns SET state = ?, orphaned = NULL, finished_at = ?, finish_reason = ?, input_tokens = ?,"
@@ -140,17 +169,26 @@ def commit(
             index,
         ),
     )
-    (start,) = connection.execute(
-        "SELECT count(*) FROM messages WHERE thread = ? AND turn = ?", (key, index)
-    ).fetchone()
+    begun = _read(connection, thread, turn, live=True)
+    start = len(begun.messages)
     insert_messages(connection, outcome.messages, thread=key, turn=index, turn_id=lease.turn_id, start=start)
     connection.execute(
-        "UPDATE threads SET updated_at = ?, used = ? WHERE key = ?", (now, next_use(connection), key)
+        "UPDATE threads SET updated_at = ?, used = ?, running = nullif(running, ?),"
+        " holder = iif(running = ?, NULL, holder), lease_until = iif(running = ?, NULL, lease_until)"
+        " WHERE key = ?",
+        (now, next_use(connection), index, index, index, key),
     )
-    release(connection, key, index)
     if checkpoint is not None and index == thread["turn_count"]:  # a late one is not the newest any more
         checkpoints.put(connection, checkpoint, keep="latest")
-    return _read(connection, thread, _row(connection, key, index), live=False)
+    return replace(
+        begun,
+        state=outcome.state,
+        messages=(*begun.messages, *outcome.messages),
+        finished_at=moment,
+        finish_reason=outcome.finish_reason,
+        usage=usage,
+        error=error,
+    )
 
 
 def renew(connection: sqlite3.Connection, lease: Lease, holder: Holder) -> None:
