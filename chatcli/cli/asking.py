@@ -7,7 +7,7 @@ import typer
 
 from chatcli.cli import output, prompt, rewind, runtime
 from chatcli.errors import InvalidRequest
-from chatcli.providers.base import ModelOptions
+from chatcli.models import ModelOptions
 from chatcli.service.requests import TurnRequest
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def _talk(line: Line, settings: "Settings", limit: int) -> int:
     """Run a session; return the exit code."""
     from chatcli.cli import logs, session
 
-    if settings.server is not None:
+    if line.no_save and settings.server is not None:
         raise InvalidRequest(
-            "a session works on a store, not over a server",
-            hint="give a prompt, or name a store: chatcli chat --store URL",
+            "a session with --no-save keeps its thread in this process, and a server has no part in that",
+            hint="give a prompt, or ask a model from here: chatcli chat --no-save --store memory://",
         )
     opening = session.Opening(
         max_length=limit,

@@ -3,12 +3,12 @@
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatcli.cli import output
 from chatcli.cli.terminal import visible_line
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
+from chatcli.frozen import Frozen
 from chatcli.models import TurnState
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ _OF_ONE_THREAD = (ThreadNotFound, ThreadBusy, ThreadArchived, InvalidRequest)
 Act = Callable[["ChatService", "Thread"], Awaitable["Thread"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(Frozen):
     """What is done to the threads, and how that is called."""
 
     name: str
@@ -33,8 +32,7 @@ class Verb:
     """Whether it can't be taken back, so that a person is asked first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Frozen):
     """How much is said, and in which form."""
 
     json: bool
@@ -105,10 +103,10 @@ class _Work:
     async def find(self, reference: str) -> None:
         """Add the thread that `reference` names, once."""
         try:
-            thread_id = await self._service.resolve(reference)
-            if thread_id not in self._seen:
-                self._seen.add(thread_id)
-                self.threads.append(await self._service.thread(thread_id))
+            thread = await self._service.find(reference)
+            if thread.id not in self._seen:
+                self._seen.add(thread.id)
+                self.threads.append(thread)
         except _OF_ONE_THREAD as error:
             self._fail(reference, error)
 

@@ -45,6 +45,7 @@ def cleanup(
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -59,7 +60,7 @@ def cleanup(
     from chatcli.stores.base import Expiry
 
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     age = older_than or settings.retention
     if age is None:
         raise InvalidRequest(

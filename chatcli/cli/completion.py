@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from chatcli.models import Page
     from chatcli.service import ChatService
 
+SECONDS = 1.0
+"""How long a server is waited for."""
 MOST = 100
 """Threads that are offered at most, the last used ones."""
 
 
 def threads(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Return ids that begin like that, with their titles; of local stores only, for it must be quick."""
+    """Return ids that begin like that, with their titles; of local stores and servers, if they are quick."""
     from chatcli.cli import runtime
 
     try:
@@ -30,7 +32,7 @@ def threads(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
             server=ctx.params.get("server"),
             env_file=ctx.params.get("env_file"),
         )
-        if not runtime.never_waits(settings):
+        if settings.server is None and not runtime.never_waits(settings):
             return []
         page = runtime.run(lambda service: _page(service, incomplete), settings)
     except Exception:  # noqa: BLE001 - a shell's prompt is no place for errors
@@ -39,7 +41,13 @@ def threads(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 async def _page(service: "ChatService", prefix: str) -> "Page":
-    return await service.store.threads(service.owner, limit=MOST, archived=None, prefix=prefix)
+    listing = service.threads(limit=MOST, archived=None, prefix=prefix)
+    if service.settings.server is None:
+        return await listing
+    import asyncio
+
+    async with asyncio.timeout(SECONDS):
+        return await listing
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -1,7 +1,6 @@
 """The command `copy`: threads from one store into another."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from chatcli.cli import options, output
 from chatcli.cli.progress import progress
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import replace
 
 if TYPE_CHECKING:
     from chatcli.config import Settings

@@ -1,7 +1,7 @@
 """The command `info`: the version, the settings in force and where each came from, and whether they work."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chatcli.config import Settings
     from chatcli.service import ChatService
 
+SERVER = "server"
+"""What stands for the engine where a server asks the model."""
 ENTRIES = 20
 """Entries of the audit that are shown where no number is given."""
 
@@ -44,6 +46,7 @@ def info(
         typer.Option("-n", "--limit", min=0, metavar="N", help=f"Entries of --audit, 0 for all [{ENTRIES}]."),
     ] = None,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
 ) -> None:
@@ -53,7 +56,7 @@ def info(
     if (limit is not None and not audit) or (audit and check):
         raise InvalidRequest("--limit is for --audit, which goes without --check")
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file, model=model)
+    settings = runtime.load(store=store, server=server, env_file=env_file, model=model)
     if audit:
         from chatcli.cli.audit import show
 
@@ -61,10 +64,10 @@ def info(
             lambda service: show(service, ENTRIES if limit is None else limit, as_json=json), settings
         )
         return
-    facts = _facts(settings)
+    facts = _facts(settings, model)
     failure = None
     if check:
-        facts["check"], failure = runtime.run(_check, settings, loop=True)
+        facts["check"], failure = runtime.run(lambda service: _check(service, model), settings, loop=True)
     if json:
         output.write_json(facts)
     else:
@@ -78,7 +81,7 @@ def info(
         raise typer.Exit(failure.exit_code)
 
 
-def _facts(settings: "Settings") -> dict[str, Any]:
+def _facts(settings: "Settings", model: str | None) -> dict[str, Any]:
     import platform
 
     from chatcli import __version__
@@ -94,7 +97,7 @@ def _facts(settings: "Settings") -> dict[str, Any]:
             "data": str(settings.data_dir),
         },
         "store": mask_url(settings.server or settings.store),
-        "model": _model(settings),
+        "model": _model(settings) if settings.server is None else {"name": model, "engine": SERVER},
         "settings": [row._asdict() for row in settings.rows()],
     }
 
@@ -112,24 +115,45 @@ def _model(settings: "Settings") -> dict[str, Any]:
     return {"name": str(spec), "engine": engine}
 
 
-async def _check(service: "ChatService") -> tuple[dict[str, Any], ChatcliError | None]:
-    """Return what the check found, and the first error."""
-    from chatcli.service.rekeying import key_ids
-
+async def _check(service: "ChatService", model: str | None) -> tuple[dict[str, Any], ChatcliError | None]:
+    """Return what the check found, and the first error; over a server, what the server says."""
     found: dict[str, Any] = {}
     failures: list[ChatcliError] = []
-    try:
-        warnings = list(await service.check_store())
-        found["store"] = {"ok": True, "warnings": warnings, "keys": list(key_ids(service.store))}
-    except ChatcliError as error:
-        failures.append(error)
-        found["store"] = {"ok": False, "error": error.to_json()}
-    try:
-        found["model"] = {"ok": True, "models": list(await service.models(None))}
-    except ChatcliError as error:
-        failures.append(error)
-        found["model"] = {"ok": False, "error": error.to_json()}
+
+    async def look(name: str, task: Coroutine[Any, Any, dict[str, Any]]) -> None:
+        try:
+            found[name] = {"ok": True, **await task}
+        except ChatcliError as error:
+            failures.append(error)
+            found[name] = {"ok": False, "error": error.to_json()}
+
+    if service.settings.server is not None:
+        await look("server", _check_server(service))
+        if failures:
+            return found, failures[0]
+    await look("store", _check_store(service))
+    await look("model", _check_model(service, model))
     return found, failures[0] if failures else None
+
+
+async def _check_server(service: "ChatService") -> dict[str, Any]:
+    from chatcli.service.remote import RemoteService
+
+    assert isinstance(service, RemoteService)  # noqa: S101 - where there is a server, it is
+    return {"version": await service.check_server()}
+
+
+async def _check_store(service: "ChatService") -> dict[str, Any]:
+    from chatcli.service.rekeying import key_ids
+
+    warnings = list(await service.check_store())
+    keys = () if service.settings.server is not None else key_ids(service.store)
+    return {"warnings": warnings, "keys": list(keys)}
+
+
+async def _check_model(service: "ChatService", model: str | None) -> dict[str, Any]:
+    name = await service.find_model(model, None)
+    return {"name": name, "models": list(await service.models(model))}
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -137,8 +161,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     paths, model = facts["paths"], facts["model"]
     yield f"chatcli {facts['version']}, Python {facts['python']} on {facts['platform']}"
     yield ""
-    yield f"model   {_problem(model['error']) if 'error' in model else '{name} ({engine})'.format(**model)}"
-    yield f"store   {facts['store']}"
+    yield f"model   {_model_line(model)}"
+    yield f"{'server' if model.get('engine') == SERVER else 'store '}  {facts['store']}"
     yield f"config  {paths['config']}"
     if paths["env_file"] is not None:
         yield f".env    {paths['env_file']}"
@@ -153,7 +177,21 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{row['name']:{width}}  {row['value']:{values}}  {row['origin']}"
 
 
+def _model_line(model: dict[str, Any]) -> str:
+    if "error" in model:
+        return _problem(model["error"])
+    if model["name"] is None:
+        return "as the server says"
+    return f"{model['name']} ({model['engine']})"
+
+
 def _check_lines(check: dict[str, Any]) -> Iterator[str]:
+    server = check.get("server")
+    if server is not None:
+        works = f"works; chatcli {server['version']}" if server["ok"] else _problem(server["error"])
+        yield f"check   server: {works}"
+        if not server["ok"]:
+            return
     store, model = check["store"], check["model"]
     yield f"check   store: {'works' if store['ok'] else _problem(store['error'])}"
     if keys := store.get("keys"):
@@ -164,7 +202,8 @@ def _check_lines(check: dict[str, Any]) -> Iterator[str]:
     if model["ok"]:
         names = model["models"]
         more = "" if len(names) <= _SHOWN_MODELS else f" and {len(names) - _SHOWN_MODELS} more"
-        yield f"check   model: works; {', '.join(names[:_SHOWN_MODELS])}{more}"
+        asked = "" if server is None else f" {model['name']}"
+        yield f"check   model:{asked} works; {', '.join(names[:_SHOWN_MODELS])}{more}"
     else:
         yield f"check   model: {_problem(model['error'])}"
 

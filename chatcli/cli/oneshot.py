@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterable, Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chatcli.cli import output
 from chatcli.cli.answer import AnswerWriter
 from chatcli.errors import OutputClosed
 from chatcli.events import Event, Failed, Finished, Reasoning, Token
+from chatcli.frozen import Frozen, replace
 from chatcli.models import TurnState
 from chatcli.service import ChatService, TurnRequest
 
@@ -24,8 +24,7 @@ _SIGNAL_BASE = 128
 """A shell's exit code for a signal is this plus its number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Frozen):
     """How the answer is shown."""
 
     json: bool

@@ -102,7 +102,7 @@ def json_line(value: object) -> str:
     import json
 
     document = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return FORBIDDEN.sub(_escape, document) + "\n"
+    return re.sub(FORBIDDEN, _escape, document) + "\n"
 
 
 def write_json(value: object) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from chatcli.cli import options, output
 from chatcli.cli.progress import progress
+from chatcli.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from chatcli.service import ChatService
@@ -32,6 +33,11 @@ def rekey(
 
     output.require_stdout()
     settings = runtime.load(store=store, env_file=env_file)
+    if settings.server is not None:
+        raise InvalidRequest(
+            "a store is encrypted where it is, not over a server",
+            hint="run it there, or name the store: chatcli rekey --store URL",
+        )
     rekeying = _Rekeying(decrypt=decrypt, json=json, quiet=quiet)
     runtime.run(rekeying.run, settings)
     if rekeying.code:

@@ -1,18 +1,17 @@
 """`chat --retry` and `chat --undo`: turns come off a thread before the next one, into a fork."""
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chatcli.cli import output
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import Frozen, replace
 from chatcli.models import Thread
 
 if TYPE_CHECKING:
     from chatcli.service import ChatService, TurnRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Rewind:
+class Rewind(Frozen):
     """How far a thread goes back before it goes on."""
 
     turns: int
@@ -26,8 +25,8 @@ class Rewind:
         """
         from chatcli.service.waiting import Waiting
 
-        thread = await service.thread(await service.resolve(reference))
-        service.check_model(request.model, thread)
+        thread = await service.find(reference)
+        await service.find_model(request.model, thread)
         if self.again:
             request = replace(request, prompt=await service.last_prompt(thread.id))
         waiting = Waiting(request.wait, request.on_wait)
@@ -35,8 +34,7 @@ class Rewind:
         return Rewound(thread, fork, self.turns, replace(request, thread_id=thread.id, must_exist=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Rewound:
+class Rewound(Frozen):
     """A thread that went back, and the fork that did not."""
 
     thread: Thread

@@ -1,12 +1,13 @@
 """Running a command's coroutine: settings in, service opened, and closed again whatever happens."""
 
 import gc
+import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatcli.errors import InvalidRequest
+from chatcli.frozen import replace
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
@@ -68,6 +69,8 @@ def run(
     gc.freeze()
     gc.enable()
     service = open_service(settings, threaded=threaded)
+    if settings.server is not None:
+        _tell_of_limits(service)
 
     async def work() -> Result:
         try:
@@ -80,6 +83,17 @@ def run(
     import asyncio
 
     return asyncio.run(work())
+
+
+def _tell_of_limits(service: "ChatService") -> None:
+    """Say on a terminal when the server's limit on requests makes the command wait."""
+    from chatcli.cli import output
+    from chatcli.service.remote import RemoteService
+
+    if isinstance(service, RemoteService) and output.is_terminal(sys.stderr):
+        service.when_limited(
+            lambda seconds: output.note(f"waiting {seconds:g} s: the server takes no more requests for now")
+        )
 
 
 def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -117,6 +117,7 @@ def title(
         list[str] | None, typer.Argument(metavar="[TITLE]...", help="The new title; without it, show it.")
     ] = None,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -128,7 +129,7 @@ def title(
     if new == "":
         raise InvalidRequest("the title is empty", hint="chatcli title THREAD SOME WORDS")
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     found = runtime.run(lambda service: _title(service, thread, new), settings)
     if json:
         output.write_json(found.to_json())
@@ -149,6 +150,7 @@ def fork(
     ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Name the new thread.")] = None,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -160,7 +162,7 @@ def fork(
     from chatcli.cli import runtime
 
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     made = runtime.run(lambda service: _fork(service, thread, at, title), settings)
     if json:
         output.write_json(made.to_json())

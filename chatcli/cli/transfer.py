@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from chatcli.cli import completion, options, output
-from chatcli.errors import ChatcliError, InvalidRequest, InvalidText, OutputClosed, ThreadNotFound
+from chatcli.errors import ChatcliError, InvalidRequest, OutputClosed
 
 if TYPE_CHECKING:
     from chatcli.models import Thread, Turn
@@ -34,6 +34,7 @@ def export(
         Path | None, typer.Option("-o", "--output", metavar="PATH", help="Write to this file, whole or not.")
     ] = None,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -47,7 +48,7 @@ def export(
 
     if file is None:
         output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     count = runtime.run(lambda service: _export(service, threads, file), settings)
     output.flush()
     if not quiet and not json:
@@ -72,6 +73,7 @@ def import_(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be imported.")] = False,
     store: options.Store = None,
+    server: options.Server = None,
     env_file: options.EnvFile = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -85,7 +87,7 @@ def import_(
     from chatcli.service.transfer.formats import read_threads
 
     output.require_stdout()
-    settings = runtime.load(store=store, env_file=env_file)
+    settings = runtime.load(store=store, server=server, env_file=env_file)
     path = None if file is None or str(file) == "-" else file
     with _opened(path) as source:
         importer = _Importer(dry_run=dry_run, json=json, quiet=quiet)
@@ -165,31 +167,16 @@ class _Importer:
 
     async def run(self, service: "ChatService", threads: "Iterable[tuple[Thread, tuple[Turn, ...]]]") -> None:
         """Import thread by thread; one that can't be taken does not keep the others out."""
-        for thread, turns in threads:
-            try:
-                is_new = await (
-                    self._would_be_new(service, thread, turns)
-                    if self._dry_run
-                    else service.import_thread(thread, turns)
-                )
-            except (InvalidRequest, InvalidText) as error:
-                self._fail(thread.id, error)
+        async for thread, outcome in service.import_threads(threads, dry_run=self._dry_run):
+            if isinstance(outcome, ChatcliError):
+                self._fail(thread.id, outcome)
             else:
-                self._tell(thread, is_new=is_new)
+                self._tell(thread, is_new=outcome)
         if not self._quiet and not self._json:
             output.flush()
             failed = f", {self._failed} refused" if self._failed else ""
             done = "would be imported" if self._dry_run else "imported"
             output.note(f"{_many(self._new, 'thread')} {done}, {self._known} there already{failed}")
-
-    async def _would_be_new(self, service: "ChatService", thread: "Thread", turns: "Sequence[Turn]") -> bool:
-        try:
-            there = await service.turns(thread.id)
-        except ThreadNotFound:
-            return True
-        if [turn.id for turn in there] != [turn.id for turn in turns]:
-            raise InvalidRequest(f"there is another thread {thread.id}, with other turns")
-        return False
 
     def _tell(self, thread: "Thread", *, is_new: bool) -> None:
         self._new += is_new

@@ -1,18 +1,22 @@
-"""An answer on its way: fetched once, followed by whoever needs it, kept however it ends."""
+"""An answer on its way: fetched once, waited for by whoever needs it, kept however it ends."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from chatcli.errors import ChatcliError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
     from chatcli.models import Usage
     from chatcli.providers.base import Delta
 
 logger = logging.getLogger(__name__)
+
+Emit: TypeAlias = "Callable[[Sequence[Delta]], Awaitable[None]]"
+"""Takes what came together of an answer, and may hold the rest up."""
 
 
 class Answer:
@@ -28,57 +32,40 @@ class Answer:
         self.usage: Usage | None = None
         self.error: ChatcliError | None = None
         self.finished = False
-        self._over = False
-        self._news = asyncio.Event()
+        self._over = asyncio.Event()
 
     @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self.pieces)
 
-    async def fetch(
-        self, deltas: "AsyncGenerator[Delta]", emit: "Callable[[Delta], Awaitable[None]]"
-    ) -> None:
-        """Take in a provider's stream and hand each delta to `emit`, which may hold the stream up.
+    async def fetch(self, stream: "AsyncGenerator[Sequence[Delta]]", emit: Emit) -> None:
+        """Take in a provider's stream and hand what came together to `emit`, which may hold it up.
 
         The error gate: whatever goes wrong is kept as an error of our own tree, with nothing
         foreign behind it, so that no graph, store or log ever sees a provider's words.
         """
         try:
-            await self._take_in(deltas, emit)
+            await self._take_in(stream, emit)
         except ChatcliError as error:
             self.error = error
         except Exception:  # the gate
             logger.debug("the model call failed", exc_info=True)
             self.error = ChatcliError("the model call failed unexpectedly", hint="see LOG_LEVEL=DEBUG")
         finally:
-            self._over = True
-            self._news.set()
+            self._over.set()
 
-    async def _take_in(
-        self, deltas: "AsyncGenerator[Delta]", emit: "Callable[[Delta], Awaitable[None]]"
-    ) -> None:
-        async with aclosing(deltas):
-            async for delta in deltas:
-                if delta.text:
-                    self.pieces.append(delta.text)
-                    self._news.set()
-                self.finish_reason = delta.finish_reason or self.finish_reason
-                self.usage = delta.usage or self.usage
-                await emit(delta)
+    async def _take_in(self, stream: "AsyncGenerator[Sequence[Delta]]", emit: Emit) -> None:
+        async with aclosing(stream):
+            async for deltas in stream:
+                for delta in deltas:
+                    if delta.text:
+                        self.pieces.append(delta.text)
+                    self.finish_reason = delta.finish_reason or self.finish_reason
+                    self.usage = delta.usage or self.usage
+                await emit(deltas)
         self.finished = True
 
-    async def follow(self) -> AsyncIterator[str]:
-        """Yield the text from its beginning on, as it comes, until `fetch` is over.
-
-        What came together is yielded as one piece.
-        """
-        seen = 0
-        while True:
-            self._news.clear()
-            if seen < len(self.pieces):
-                news, seen = self.pieces[seen:], len(self.pieces)
-                yield "".join(news)
-            if self._over:
-                return
-            await self._news.wait()
+    async def wait(self) -> None:
+        """Return when `fetch` is over."""
+        await self._over.wait()

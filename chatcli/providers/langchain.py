@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.messages import AIMessageChunk
 
 from chatcli.errors import ChatcliError
-from chatcli.models import Message, Usage
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import Message, ModelOptions, Usage
+from chatcli.providers.base import Delta
 from chatcli.providers.faults import Faults
 from chatcli.providers.messages import to_wire
 from chatcli.providers.transport import PLACEHOLDER, open_client
@@ -67,7 +67,9 @@ class ChatModelProvider:
         """Whether a clean end of the stream with no finish reason means a cut answer."""
         return self._target.row.sends_finish_reason
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
         """Ask once and yield the answer as it arrives; see `Provider.stream`."""
         failure: ChatcliError | None = None
         exchange = _Exchange(partial(self._send, options=options), self._translate)
@@ -79,7 +81,7 @@ class ChatModelProvider:
                 async for chunk in chunks:
                     delta = _to_delta(chunk, exchange.take_reasoning())
                     if delta is not None:
-                        yield delta
+                        yield [delta]
         except Exception as error:  # noqa: BLE001 - the gate: nothing foreign may pass
             failure = self._translate(error)
         finally:

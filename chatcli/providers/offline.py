@@ -3,8 +3,8 @@
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from chatcli.models import Message, Role, Usage
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import Message, ModelOptions, Role, Usage
+from chatcli.providers.base import Delta
 from chatcli.providers.table import OFFLINE
 from chatcli.text import title_of
 
@@ -23,7 +23,9 @@ class OfflineProvider:
     engine = OFFLINE
     sends_finish_reason = True
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
         """Yield the answer a few words at a time; `options.max_tokens` counts words."""
         import asyncio
 
@@ -31,12 +33,13 @@ class OfflineProvider:
         shown = words[: options.max_tokens]
         step = len(shown) // _PIECES + 1
         for start in range(0, len(shown), step):
-            yield Delta(text="".join(shown[start : start + step]))
+            yield [Delta(text="".join(shown[start : start + step]))]
             await asyncio.sleep(0)
-        yield Delta(
+        last = Delta(
             finish_reason="stop" if len(shown) == len(words) else "length",
             usage=Usage(sum(len(message.text.split()) for message in messages), len(shown)),
         )
+        yield [last]
 
     async def models(self) -> Sequence[str]:
         """Return the only one."""

@@ -12,8 +12,8 @@ from chatcli.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from chatcli.models import Message, Usage
-from chatcli.providers.base import Delta, ModelOptions, Provider
+from chatcli.models import Message, ModelOptions, Usage
+from chatcli.providers.base import Delta, Provider
 from chatcli.providers.table import OFFLINE
 from chatcli.text import SurrogateJoiner
 
@@ -38,7 +38,7 @@ async def ask(
     *,
     timeouts: "Timeouts",
     limiter: "Limiter | None" = None,
-) -> AsyncGenerator[Delta]:
+) -> AsyncGenerator[Sequence[Delta]]:
     """Ask and yield the answer, fit to be stored; the last delta has finish reason and usage.
 
     While nothing was yielded, a provider that is busy, broken or out of reach is asked up to
@@ -62,9 +62,9 @@ async def ask(
         failure: ProviderRateLimited | ProviderUnavailable
         try:
             async with aclosing(_ask_once(provider, messages, options, timeouts, deadline)) as deltas:
-                async for delta in deltas:
+                async for came in deltas:
                     shown = True
-                    yield delta
+                    yield came
         except (ProviderRateLimited, ProviderUnavailable) as error:
             if shown:
                 raise
@@ -84,20 +84,24 @@ async def _ask_once(
     options: ModelOptions,
     timeouts: "Timeouts",
     deadline: float,
-) -> AsyncGenerator[Delta]:
+) -> AsyncGenerator[Sequence[Delta]]:
     clock = _Clock(provider.spec, timeouts, deadline)
     text, reasoning = _Intake(), _Intake()
     finish_reason: str | None = None
     usage: Usage | None = None
     stream = provider.stream(messages, options)
     try:
-        while (delta := await clock.next_of(stream)) is not None:
-            finish_reason = delta.finish_reason or finish_reason
-            usage = delta.usage or usage
-            said, thought = text.take(delta.text), reasoning.take(delta.reasoning)
-            if said or thought:
+        while (deltas := await clock.next_of(stream)) is not None:
+            came = []
+            for delta in deltas:
+                finish_reason = delta.finish_reason or finish_reason
+                usage = delta.usage or usage
+                said, thought = text.take(delta.text), reasoning.take(delta.reasoning)
+                if said or thought:
+                    came.append(Delta(said, thought))
+            if came:
                 clock.token_came()
-                yield Delta(said, thought)
+                yield came
             if text.full or reasoning.full:
                 raise ProviderProtocol(
                     f"the answer is longer than {ANSWER_LIMIT >> 20} MiB", hint="ask for less, or try again"
@@ -107,9 +111,9 @@ async def _ask_once(
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
     if rest := text.finish():
-        yield Delta(text=rest)
+        yield [Delta(text=rest)]
     _check_end(provider, finish_reason, has_text=text.size > 0)
-    yield Delta(finish_reason=finish_reason, usage=usage)
+    yield [Delta(finish_reason=finish_reason, usage=usage)]
 
 
 class _Clock:
@@ -139,8 +143,8 @@ class _Clock:
         """Begin to measure idle time anew, from when the next delta is waited for."""
         self._started = self._restart = True
 
-    async def next_of(self, stream: AsyncIterator[Delta]) -> Delta | None:
-        """Return the next delta, None at the end."""
+    async def next_of(self, stream: AsyncIterator[Sequence[Delta]]) -> Sequence[Delta] | None:
+        """Return the next deltas, None at the end."""
         if self._restart:
             # Not when it came: a reader who takes his time is not the provider's silence.
             self._restart = False
@@ -153,9 +157,9 @@ class _Clock:
         assert task is not None  # noqa: S101 - for the type checker
         requests = task.cancelling()
         try:
-            delta = await anext(stream, None)
+            deltas = await anext(stream, None)
             if not self._rang:
-                return delta
+                return deltas
         except self._cancelled:
             # Somebody else may have cancelled the task at the same time, and that counts more.
             if not self._rang or task.cancelling() > requests + 1:

@@ -44,7 +44,9 @@ class Api:
         self.turns.trace = self.traces.around_turn
         store = open_store(settings.store, threaded=True, settings=settings)
         store = time_store(protect(store, settings.encryption_key), self.metrics)
+        store = self.traces.around_store(store)
         self._root = ChatService(store, settings, actor=Actor("server", "serve", machine_name()))
+        self._root.wrap_provider = self.traces.around_provider
         self.watch = Watch(self._root)
         self._services = {LOCAL_OWNER: self._root}
 

@@ -14,6 +14,10 @@ from chatcli.errors import InvalidRequest, InvalidText
 from chatcli.server.problems import BadRequest, BodyTooLarge, TooSlow, WrongMediaType
 
 MAX_BYTES = 1024 * 1024
+MAX_LARGE_BYTES = 64 * 1024 * 1024
+"""What a body may have that holds pictures, or whole threads."""
+SLOWEST = 128 * 1024
+"""Bytes a second that a body may take to arrive, beyond the seconds that each has."""
 MAX_DEPTH = 64
 _SHOWN_ERRORS = 5
 
@@ -24,15 +28,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_model(model: type[Model], scope: Scope, receive: Receive, *, seconds: float) -> Model:
-    """Return the request's body as a `model`.
+async def read_model(
+    model: type[Model], scope: Scope, receive: Receive, *, seconds: float, limit: int = MAX_BYTES
+) -> Model:
+    """Return the request's body, of at most `limit` bytes, as a `model`.
 
     Raises:
         BadRequest, InvalidText: it is no JSON that could be stored; the message names the place.
         InvalidRequest: it is not what the schema says; the message names the fields.
         BodyTooLarge, TooSlow, WrongMediaType.
     """
-    data = await _read(scope, receive, seconds)
+    data = await _read(scope, receive, seconds, limit)
     return validate(model, _parse(data))
 
 
@@ -56,32 +62,34 @@ def _place(path: Sequence[int | str]) -> str:
     )
 
 
-async def _read(scope: Scope, receive: Receive, seconds: float) -> bytes:
+async def _read(scope: Scope, receive: Receive, seconds: float, limit: int) -> bytes:
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise WrongMediaType("the body is encoded", hint="send it without Content-Encoding")
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > MAX_BYTES:
-        raise _too_large()
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
     body = bytearray()
+    deadline = asyncio.get_running_loop().time() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(deadline) as patience:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise BadRequest("the client went away before its request was complete")
                 body += message.get("body", b"")
-                if len(body) > MAX_BYTES:
-                    raise _too_large()
+                if len(body) > limit:
+                    raise _too_large(limit)
                 if not message.get("more_body", False):
                     return bytes(body)
+                patience.reschedule(deadline + len(body) / SLOWEST)
     except TimeoutError:
         pass
     raise TooSlow(f"the body did not arrive within {seconds:g} seconds", hint="send it in one go")
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"the body has more than {MAX_BYTES} bytes", hint="send less")
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {limit} bytes", hint="send less")
 
 
 def _parse(data: bytes) -> Any:

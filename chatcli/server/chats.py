@@ -2,17 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from chatcli.errors import ChatcliError, ThreadBusy, ThreadNotFound
 from chatcli.events import Failed, Finished, Started, Token
-from chatcli.models import TurnState
-from chatcli.providers.base import ModelOptions
+from chatcli.frozen import replace
+from chatcli.models import Content, ModelOptions, Turn, TurnState, text_of
 from chatcli.server import schemas
 from chatcli.server.api import Api
+from chatcli.server.body import MAX_LARGE_BYTES
 from chatcli.server.exchange import GONE, exchange_of
 from chatcli.server.live import LiveTurn, Reader
 from chatcli.server.past import replay
@@ -30,7 +30,7 @@ from chatcli.server.requests import (
 )
 from chatcli.server.turns import TurnOrder
 from chatcli.server.wire import HOLD_SECONDS, SSE, EventStream, Format, Lines, ServerSentEvents, unless_gone
-from chatcli.service import TurnRequest
+from chatcli.service import ChatService, TurnRequest
 
 LONGEST_WAIT = 30.0
 """Seconds that a turn waits for its thread to be free."""
@@ -41,11 +41,11 @@ _SHAPING = {"system", "title", "temperature", "max_tokens", "save"}
 
 async def stream(api: Api, request: Request) -> EventStream:
     """Answer a prompt as a stream."""
-    asked = await read_body(api, request, schemas.StreamRequest)
+    asked = await read_body(api, request, schemas.StreamRequest, limit=MAX_LARGE_BYTES)
     live = await _begin(
         api,
         request,
-        asked.input,
+        schemas.content_of(asked.input),
         asked,
         keep_running=asked.on_disconnect == "continue",
         tags=asked.session_metadata,
@@ -82,11 +82,7 @@ async def attach(api: Api, request: Request) -> EventStream | Response:
     form = _format(request, numbered=True)
     if live is not None and not live.ended:
         return _stream(api, request, live.attach(after=after), form, hold=None)
-    turn = next((turn for turn in await service.turns(thread_id) if turn.id == turn_id), None)
-    if turn is None:
-        raise ThreadNotFound(
-            "there is no such turn on this thread", hint="GET /threads/{id}/history lists them"
-        )
+    turn = await _find_turn(service, thread_id, turn_id)
     if turn.state is TurnState.RUNNING and live is None:
         raise ThreadBusy(
             "the turn runs in another process", hint="read it when it has ended", retry_after=1.0
@@ -97,10 +93,34 @@ async def attach(api: Api, request: Request) -> EventStream | Response:
     return _stream(api, request, live.attach(after=after), form, hold=None)
 
 
+async def save(api: Api, request: Request) -> Response:
+    """Store the end of a turn again that could not be stored, as long as the server has it."""
+    service, thread_id = find_place(api, request)
+    turn_id = request.path_params["turn_id"]
+    live = api.turns.find(service.owner, thread_id, turn_id)
+    is_lost = live is not None and live.outcome is not None and not live.outcome.saved
+    if live is not None and live.turn is not None and is_lost:
+        last = await live.turn.save_again()
+        if isinstance(last, Failed):
+            raise last.error
+        live.outcome = last
+    turn = await _find_turn(service, thread_id, turn_id)
+    if turn.state is TurnState.RUNNING:
+        raise ThreadBusy("the turn is still running", hint="save it when it has ended", retry_after=1.0)
+    return answer_with(schemas.show_turn(turn))
+
+
+async def _find_turn(service: ChatService, thread_id: str, turn_id: str) -> Turn:
+    for turn in await service.turns(thread_id):
+        if turn.id == turn_id:
+            return turn
+    raise ThreadNotFound("there is no such turn on this thread", hint="GET /threads/{id}/history lists them")
+
+
 async def _begin(
     api: Api,
     request: Request,
-    prompt: str,
+    prompt: Content,
     asked: schemas.StreamRequest | schemas.ChatRequest,
     *,
     keep_running: bool = False,
@@ -134,7 +154,7 @@ async def _begin(
     exchange = exchange_of(request.scope)
     exchange.live = live
     if api.options.log_messages:
-        exchange.texts["prompt"] = prompt
+        exchange.texts["prompt"] = text_of(prompt)
     return live
 
 
@@ -153,7 +173,7 @@ def _turn_request(asked: schemas.StreamRequest | schemas.ChatRequest, request: T
     )
 
 
-def _fingerprint(prompt: str, asked: schemas.StreamRequest | schemas.ChatRequest) -> bytes:
+def _fingerprint(prompt: Content, asked: schemas.StreamRequest | schemas.ChatRequest) -> bytes:
     """Return what makes the request what it is, whichever of the two doors it came through."""
     more = asked.model_dump(include=_SHAPING, exclude_defaults=True)
     return json.dumps([prompt, asked.thread_id, asked.language, asked.model, more], sort_keys=True).encode()
@@ -213,7 +233,7 @@ def _stream(
     api: Api, request: Request, reader: Reader, form: Format, *, hold: float | None = HOLD_SECONDS
 ) -> EventStream:
     exchange_of(request.scope).live = reader.live
-    return EventStream(reader, form, stall=api.options.stall, metrics=api.metrics, hold=hold)
+    return EventStream(reader, form, metrics=api.metrics, hold=hold)
 
 
 def _format(request: Request, *, numbered: bool = False) -> Format:

@@ -50,11 +50,23 @@ class _Bounded(asyncio.Protocol):
         self._head_size = 0
         self._tail = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self._start_timer(self.receive_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_stall()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        # Once for each time that the buffer is full, and not for each piece that is sent.
+        super().pause_writing()
+        if self._stall is None:
+            self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_stall()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head and not self._discarding:
@@ -118,6 +130,11 @@ class _Bounded(asyncio.Protocol):
         self._stop_timer()
         action = self.transport.abort if cut else self.transport.close
         self._timer = self.loop.call_later(seconds, action)
+
+    def _stop_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

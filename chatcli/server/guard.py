@@ -26,7 +26,7 @@ OPEN_PATHS = frozenset(
 )
 """Paths that need no token: nothing of anybody's is behind them."""
 UNCOUNTED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-_METHODS = b"GET, POST, PUT, DELETE"
+_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _HEADERS = b"authorization, content-type, idempotency-key, last-event-id, x-api-key, x-request-id"
 _EXPOSED = b"ratelimit, ratelimit-policy, retry-after, x-request-id"
 

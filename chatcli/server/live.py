@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from chatcli.errors import ChatcliError
@@ -88,9 +89,9 @@ class LiveTurn:
         elif self.task is not None:
             self.task.cancel()
 
-    async def publish(self, event: Event) -> None:
-        """Take an event in; wait while all readers are far behind."""
-        self.take_in(event)
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Take events in; wait while all readers are far behind."""
+        self.take_in(events)
         while self._readers and not self.stopping and self.last - self._fastest() >= AHEAD_EVENTS:
             self._room.clear()
             await self._room.wait()
@@ -99,7 +100,7 @@ class LiveTurn:
         """Say how the turn ended, or why it never began."""
         if last is not None:
             self.outcome = last = self._explained(last)
-            self.take_in(last)
+            self.take_in([last])
         self.failure = failure
         self.ended_at = asyncio.get_running_loop().time()
         self.ended = True
@@ -116,11 +117,9 @@ class LiveTurn:
                 found.append((self._merged, Reasoning(thread_id, "".join(self._reasoning))))
             if self._text:
                 found.append((self._merged, Token(thread_id, "".join(self._text))))
-        skip = max(0, after - self._merged)
-        number = self._merged + skip
-        for event in _from(self._events, skip):
-            number += 1
-            found.append((number, event))
+        wanted = self.last - max(after, self._merged)
+        newest = [*islice(reversed(self._events), wanted)]
+        found.extend(enumerate(reversed(newest), self.last - len(newest) + 1))
         return found
 
     def is_lost(self, after: int) -> bool:
@@ -135,17 +134,16 @@ class LiveTurn:
             return Failed(last.thread_id, last.turn_id, last.state, last.saved, self.stopping)
         return last
 
-    def take_in(self, event: Event) -> None:
-        """Number an event and keep it."""
-        self.last += 1
-        if isinstance(event, Started):
-            self._started = event
-        else:
-            if self.first_token_at is None and isinstance(event, Token):
-                self.first_token_at = asyncio.get_running_loop().time()
-            self._events.append(event)
-            if len(self._events) > KEPT_EVENTS:
-                self._merge(self._events.popleft())
+    def take_in(self, events: Sequence[Event]) -> None:
+        """Number events and keep them."""
+        self.last += len(events)
+        if isinstance(first := events[0], Started):
+            self._started, events = first, events[1:]
+        if self.first_token_at is None and any(isinstance(event, Token) for event in events):
+            self.first_token_at = asyncio.get_running_loop().time()
+        self._events.extend(events)
+        while len(self._events) > KEPT_EVENTS:
+            self._merge(self._events.popleft())
         self._wake()
 
     def _merge(self, event: Event) -> None:
@@ -209,7 +207,3 @@ class Reader:
     def close(self) -> None:
         """Stop reading."""
         self.live.detach(self)
-
-
-def _from(events: "deque[Event]", skip: int) -> Iterator[Event]:
-    return (events[i] for i in range(skip, len(events)))

@@ -10,7 +10,6 @@ from chatcli import __version__
 from chatcli.server import schemas
 from chatcli.server.operations import EVERYWHERE, OPERATIONS, Operation
 from chatcli.server.problems import MEDIA_TYPE
-from chatcli.server.wire import NDJSON, SSE
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -35,7 +34,9 @@ def make_openapi(*, title: str, description: str, needs_token: bool, max_input_l
     _, definitions = models_json_schema(list(shown), ref_template=_REF)
     models = definitions["$defs"]
     for model, field in (("StreamRequest", "input"), ("ChatRequest", "message")):
-        models[model]["properties"][field]["maxLength"] = max_input_length
+        found = models[model]["properties"][field]
+        text = next(kind for kind in found.get("anyOf", [found]) if kind["type"] == "string")
+        text["maxLength"] = max_input_length
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "description": description, "version": __version__},
@@ -86,7 +87,7 @@ def _success(operation: Operation) -> dict[str, Any]:
     if operation.is_stream:
         # One document of the schema is one line, or the data of one event.
         text = {"schema": {"type": "string"}, "x-event-schema": reference}
-        return _response("Events, one at a time", {NDJSON: text, SSE: text})
+        return _response("Lines or events, one at a time", dict.fromkeys(operation.formats, text))
     return _response("Done", {operation.media_type: {"schema": reference}})
 
 
@@ -109,7 +110,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             {"name": name, "in": "query", "required": False, "schema": _not_null(field)}
             for name, field in schema["properties"].items()
         ]
-    if operation.method == "POST":
+    if operation.has_key:
         key = {"type": "string", "pattern": "^[!-~]{1,255}$"}
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": key})
     return found

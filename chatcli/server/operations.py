@@ -7,14 +7,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from chatcli.server import chats, schemas, status, threads
+from chatcli.server import chats, moving, schemas, status, threads
 from chatcli.server.api import Api
+from chatcli.server.wire import NDJSON, SSE
 
 Endpoint = Callable[[Api, Request], Awaitable[ASGIApp]]
 
 EVERYWHERE = (400, 403, 429, 431, 500)
 """Statuses that every operation may answer with."""
 _STORE = (503, 507)
+_BODY = (408, 413, 415)
 _THREAD = (404, 422, *_STORE)
 _CHANGE = (*_THREAD, 409)
 _TURN = (404, 408, 409, 413, 415, 422, 502, 503, 504, 507)
@@ -35,6 +37,10 @@ class Operation:
     query: type[BaseModel] | None = None
     problems: tuple[int, ...] = ()
     is_stream: bool = False
+    formats: tuple[str, ...] = (NDJSON, SSE)
+    """Media types of a stream."""
+    has_key: bool = False
+    """Whether an idempotency key is looked at."""
     is_open: bool = False
     """Whether it needs no token."""
     media_type: str = "application/json"
@@ -61,6 +67,7 @@ OPERATIONS = (
         body=schemas.StreamRequest,
         answer=schemas.StreamEvent,
         is_stream=True,
+        has_key=True,
         problems=_TURN,
     ),
     Operation(
@@ -70,6 +77,7 @@ OPERATIONS = (
         tag="chat",
         body=schemas.ChatRequest,
         answer=schemas.ChatAnswer,
+        has_key=True,
         problems=_TURN,
     ),
     Operation(
@@ -119,6 +127,43 @@ OPERATIONS = (
     ),
     Operation(
         method="PUT",
+        path="/threads/{thread_id}/turns/{turn_id}/save",
+        endpoint=chats.save,
+        tag="threads",
+        answer=schemas.StoredTurn,
+        problems=_CHANGE,
+    ),
+    Operation(
+        method="PATCH",
+        path="/threads/{thread_id}",
+        endpoint=threads.rename,
+        tag="threads",
+        body=schemas.TitleRequest,
+        answer=schemas.ThreadSummary,
+        problems=(*_CHANGE, *_BODY),
+    ),
+    Operation(
+        method="POST",
+        path="/threads/{thread_id}/fork",
+        endpoint=threads.fork,
+        tag="threads",
+        body=schemas.ForkRequest,
+        answer=schemas.ThreadSummary,
+        status=201,
+        problems=(*_CHANGE, *_BODY),
+    ),
+    Operation(
+        method="POST",
+        path="/threads/{thread_id}/undo",
+        endpoint=threads.undo,
+        tag="threads",
+        body=schemas.UndoRequest,
+        answer=schemas.ThreadSummary,
+        status=201,
+        problems=(*_CHANGE, *_BODY),
+    ),
+    Operation(
+        method="PUT",
         path="/threads/{thread_id}/clear",
         endpoint=threads.clear,
         tag="threads",
@@ -148,6 +193,45 @@ OPERATIONS = (
         tag="threads",
         status=204,
         problems=_CHANGE,
+    ),
+    Operation(
+        method="POST",
+        path="/cleanup",
+        endpoint=moving.cleanup,
+        tag="threads",
+        body=schemas.CleanupRequest,
+        answer=schemas.CleanupLine,
+        is_stream=True,
+        formats=(NDJSON,),
+        problems=(*_BODY, 422, *_STORE),
+    ),
+    Operation(
+        method="GET",
+        path="/export",
+        endpoint=moving.export,
+        tag="threads",
+        answer=schemas.ExportLine,
+        is_stream=True,
+        formats=(NDJSON,),
+        problems=_STORE,
+    ),
+    Operation(
+        method="POST",
+        path="/import",
+        endpoint=moving.import_threads,
+        tag="threads",
+        body=schemas.ImportRequest,
+        answer=schemas.ImportAnswer,
+        problems=(*_BODY, 422, *_STORE),
+    ),
+    Operation(
+        method="GET",
+        path="/models",
+        endpoint=status.models,
+        tag="service",
+        query=schemas.ModelsQuery,
+        answer=schemas.Models,
+        problems=(404, 422, 502, 504, *_STORE),
     ),
     Operation(method="GET", path="/info", endpoint=status.info, tag="service", answer=schemas.Info),
     Operation(

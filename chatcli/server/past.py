@@ -1,7 +1,7 @@
 """Turns that have ended, told again as the stream that they were."""
 
 from chatcli.errors import ChatcliError, find_class
-from chatcli.events import Event, Failed, Finished, Started, Token
+from chatcli.events import Failed, Finished, Started, Token
 from chatcli.models import Thread, Turn, TurnError
 from chatcli.server.live import LiveTurn
 
@@ -18,9 +18,7 @@ def replay(thread: Thread, turn: Turn) -> LiveTurn:
         error.saved = True
         end = Failed(thread.id, turn.id, turn.state, True, error)
     live = LiveTurn(keep_running=True)
-    events: list[Event] = [started, *text]
-    for event in events:
-        live.take_in(event)
+    live.take_in([started, *text])
     live.end(end)
     return live
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from chatcli.server import schemas
 from chatcli.server.api import Api
-from chatcli.server.body import read_model, validate
+from chatcli.server.body import MAX_BYTES, read_model, validate
 from chatcli.server.exchange import address_of, exchange_of
 from chatcli.server.problems import BadRequest
 from chatcli.service import ChatService
@@ -32,16 +32,23 @@ def find_owner(request: Request) -> str:
     return owner
 
 
-def find_place(api: Api, request: Request) -> tuple[ChatService, str]:
-    """Return the owner's service, as the client uses it, and the thread that the path names."""
+def find_service(api: Api, request: Request) -> ChatService:
+    """Return the owner's service, as the client uses it."""
     owner = find_owner(request)
     actor = Actor(owner if api.tokens else ANYBODY, "serve", address_of(request.scope))
-    return api.service(owner).acting(actor), check_thread_id(request.path_params["thread_id"])
+    return api.service(owner).acting(actor)
 
 
-async def read_body(api: Api, request: Request, model: type[schemas.Asked]) -> schemas.Asked:
-    """Return the request's body as a `model`."""
-    return await read_model(model, request.scope, request.receive, seconds=api.options.receive)
+def find_place(api: Api, request: Request) -> tuple[ChatService, str]:
+    """Return the owner's service, as the client uses it, and the thread that the path names."""
+    return find_service(api, request), check_thread_id(request.path_params["thread_id"])
+
+
+async def read_body(
+    api: Api, request: Request, model: type[schemas.Asked], *, limit: int = MAX_BYTES
+) -> schemas.Asked:
+    """Return the request's body, of at most `limit` bytes, as a `model`."""
+    return await read_model(model, request.scope, request.receive, seconds=api.options.receive, limit=limit)
 
 
 def read_query(request: Request, model: type[schemas.Asked]) -> schemas.Asked:
@@ -85,8 +92,11 @@ def accepts(request: Request, media_type: str) -> bool:
     return any(part.partition(";")[0].strip() == media_type for part in ranges)
 
 
-def answer_with(document: BaseModel) -> Response:
+def answer_with(document: BaseModel, *, status: int = 200) -> Response:
     """Return the answer that holds a document."""
     return Response(
-        document.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"}
+        document.model_dump_json(),
+        status,
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
     )

@@ -8,7 +8,8 @@ from chatcli.errors import ServerStopping, StoreUnavailable
 from chatcli.server import schemas
 from chatcli.server.api import Api
 from chatcli.server.metrics import MEDIA_TYPE
-from chatcli.server.requests import answer_with
+from chatcli.server.requests import answer_with, find_owner, read_query
+from chatcli.text import check_thread_id
 
 
 async def info(api: Api, request: Request) -> Response:
@@ -26,6 +27,8 @@ async def info(api: Api, request: Request) -> Response:
                 "thread_management": True,
                 "search": True,
                 "idempotency": True,
+                "pictures": True,
+                "transfer": True,
                 "stream_attachment": True,
                 "authentication": bool(api.tokens),
             },
@@ -35,6 +38,14 @@ async def info(api: Api, request: Request) -> Response:
                 "chat_history": "/chat/history/{thread_id}",
                 "threads": "/threads",
                 "thread": "/threads/{id}",
+                "rename_thread": "/threads/{id}",
+                "fork_thread": "/threads/{id}/fork",
+                "undo_turns": "/threads/{id}/undo",
+                "save_turn": "/threads/{id}/turns/{turn_id}/save",
+                "cleanup": "/cleanup",
+                "export": "/export",
+                "import": "/import",
+                "models": "/models",
                 "thread_history": "/threads/{id}/history",
                 "attach_stream": "/threads/{id}/turns/{turn_id}/stream",
                 "clear_thread": "/threads/{id}/clear",
@@ -48,6 +59,19 @@ async def info(api: Api, request: Request) -> Response:
                 "docs": "/docs",
             },
         )
+    )
+
+
+async def models(api: Api, request: Request) -> Response:
+    """Say which model a turn would ask, and what there is to choose from."""
+    query = read_query(request, schemas.ModelsQuery)
+    service = api.service(find_owner(request))
+    thread = None if query.thread_id is None else await service.thread(check_thread_id(query.thread_id))
+    model = await service.find_model(query.model, thread)
+    offered = [*await service.models(model)] if query.offered == "true" else None
+    names = [*await service.model_names()]
+    return answer_with(
+        schemas.Models(model=model, names=names, offered=offered, context_messages=service.context_messages)
     )
 
 

@@ -1,14 +1,19 @@
 """Traces: OpenTelemetry where the extra is installed and a collector is named, LangSmith where it is on."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from chatcli import __version__
+from chatcli.errors import ChatcliError
+from chatcli.models import Message, ModelOptions
+from chatcli.providers.base import Delta, Provider
+from chatcli.stores.base import Begun, CheckpointRow, Lease, NewTurn, Outcome, ThreadStore
 
 if TYPE_CHECKING:
     from chatcli.config import Settings
+    from chatcli.models import Turn
     from chatcli.server.live import LiveTurn
     from chatcli.server.turns import TurnOrder
 
@@ -50,12 +55,82 @@ class Traces:
                 yield
                 _describe(span, live)
 
+    def around_store(self, store: ThreadStore) -> ThreadStore:
+        """Return a store whose turns show when they begin and when they are committed."""
+        return store if self._spans is None else cast("ThreadStore", _TracedStore(store, self._spans[0]))
+
+    def around_provider(self, provider: Provider) -> Provider:
+        """Return a provider each of whose calls shows."""
+        return provider if self._spans is None else _TracedProvider(provider, self._spans[0])
+
     def close(self) -> None:
         """Send what has not been sent."""
         if self._spans is not None:
             self._spans[1].shutdown()
         if self._langsmith is not None:
             self._langsmith[0].close(_LAST_SECONDS)
+
+
+class _TracedStore:
+    """A store with spans around both ends of a turn; everything else is the store's own."""
+
+    def __init__(self, store: ThreadStore, tracer: Any) -> None:
+        self._store = store
+        self._tracer = tracer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def begin(self, new: NewTurn) -> Begun:
+        with _span(self._tracer, "store begin"):
+            return await self._store.begin(new)
+
+    async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> "Turn":
+        with _span(self._tracer, "store commit"):
+            return await self._store.commit(lease, outcome, checkpoint)
+
+
+class _TracedProvider:
+    """A provider with a span around each call, until its last token."""
+
+    def __init__(self, provider: Provider, tracer: Any) -> None:
+        self._provider = provider
+        self._tracer = tracer
+        self.spec = provider.spec
+        self.engine = provider.engine
+        self.sends_finish_reason = provider.sends_finish_reason
+        self.models = provider.models
+        self.aclose = provider.aclose
+
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
+        name, _, model = self.spec.partition(":")
+        with _span(self._tracer, "provider call") as span:
+            span.set_attribute("gen_ai.provider.name", name)
+            span.set_attribute("gen_ai.request.model", model)
+            # Of every engine it is a generator, which is to be closed here, and not when it is found.
+            async with aclosing(
+                cast("AsyncGenerator[Sequence[Delta]]", self._provider.stream(messages, options))
+            ) as stream:
+                async for deltas in stream:
+                    yield deltas
+
+
+@contextmanager
+def _span(tracer: Any, name: str) -> Iterator[Any]:
+    """A span within the turn's. It is nobody's parent, for generators end in contexts of others.
+
+    Of an error it tells the name: more may be in a message than is for a collector.
+    """
+    span = tracer.start_span(name)
+    try:
+        yield span
+    except ChatcliError as error:
+        span.set_attribute("error.type", error.name)
+        raise
+    finally:
+        span.end()
 
 
 def _describe(span: Any, live: "LiveTurn") -> None:

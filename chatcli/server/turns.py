@@ -6,14 +6,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from chatcli.errors import ChatcliError, InvalidRequest, RateLimited, ServerStopping, ThreadBusy
-from chatcli.events import Failed, Finished
 from chatcli.server.live import LiveTurn
 from chatcli.server.metrics import Metrics
 from chatcli.server.problems import internal_error
 from chatcli.service import ChatService, TurnRequest
+
+if TYPE_CHECKING:
+    from chatcli.events import Failed, Finished
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +129,9 @@ class Turns:
                     live.turn = turn
                     if live.stopping:
                         turn.stop()
-                    async for event in turn:
-                        if isinstance(event, Finished | Failed):
-                            last = event
-                        else:
-                            await live.publish(event)
+                    live.take_in([turn.started])
+                    turn.forward(live.publish)
+                    last = await turn.end()
                 # Only now is the thread free: who has read the last event may go on at once.
             except ChatcliError as error:
                 failure = error

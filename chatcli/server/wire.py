@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from chatcli.events import Event, Failed, Token
-from chatcli.server.exchange import GONE, cut_connection, exchange_of
+from chatcli.server.exchange import GONE, exchange_of
 from chatcli.server.problems import problem
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ class Lines:
 
     def write(self, events: "Iterable[Numbered]") -> bytes:
         """Return events, one a line; with their numbers where they are not simply counted."""
-        return "".join([self._line(number, event) for number, event in events]).encode("ascii")
+        lines = [
+            f"{_token(event)}\n" if type(event) is Token and not self._numbered else self._line(number, event)
+            for number, event in events
+        ]
+        return "".join(lines).encode("ascii")
 
     def _line(self, number: int, event: Event) -> str:
-        if type(event) is Token and not self._numbered:
-            text = encode_basestring_ascii(event.content)
-            return f'{{"type": "token", "content": {text}, "thread_id": "{event.thread_id}"}}\n'
         document = document_of(event, self._request_id)
         if self._numbered:
             document["seq"] = number
@@ -70,11 +71,23 @@ class ServerSentEvents:
 
     def write(self, events: "Iterable[Numbered]") -> bytes:
         """Return events."""
-        return "".join([self._event(number, event) for number, event in events]).encode("ascii")
+        lines = [
+            f"id: {number}\nevent: token\ndata: {_token(event)}\n\n"
+            if type(event) is Token
+            else self._event(number, event)
+            for number, event in events
+        ]
+        return "".join(lines).encode("ascii")
 
     def _event(self, number: int, event: Event) -> str:
         document = document_of(event, self._request_id)
         return f"id: {number}\nevent: {document['type']}\ndata: {json.dumps(document)}\n\n"
+
+
+def _token(token: Token) -> str:
+    """Return the JSON of a token: there are more of them than of all else."""
+    text = encode_basestring_ascii(token.content)
+    return f'{{"type": "token", "content": {text}, "thread_id": "{token.thread_id}"}}'
 
 
 def document_of(event: Event, request_id: str) -> dict[str, Any]:
@@ -86,20 +99,21 @@ def document_of(event: Event, request_id: str) -> dict[str, Any]:
 
 
 class EventStream:
-    """An answer that is a stream; a client that hangs up, or takes nothing, is left at once."""
+    """An answer that is a stream; a client that hangs up is left at once.
+
+    One that takes nothing is cut off by its connection.
+    """
 
     def __init__(
         self,
         reader: "Reader",
         form: Format,
         *,
-        stall: float,
         metrics: "Metrics",
         hold: float | None = HOLD_SECONDS,
     ) -> None:
         self._reader = reader
         self._form = form
-        self._stall = stall
         self._metrics = metrics
         self._hold = hold
 
@@ -108,9 +122,6 @@ class EventStream:
         with self._metrics.streams.track_inprogress():
             try:
                 delivered = await unless_gone(self._deliver(send), receive)
-            except TimeoutError:
-                await cut_connection(scope, receive)
-                delivered = False
             finally:
                 self._reader.close()
         if not delivered:
@@ -131,7 +142,7 @@ class EventStream:
             events = events or await self._next_events(send)
             # The last line and the end of the answer go out in one piece.
             over = not events or self._reader.over
-            await self._send(send, self._form.write(events), more=not over)
+            await _send(send, self._form.write(events), more=not over)
             events = []
 
     async def _first_events(self, hold: float) -> "list[Numbered]":
@@ -159,11 +170,11 @@ class EventStream:
                 async with asyncio.timeout(PING_SECONDS):
                     return await self._reader.take()
             except TimeoutError:
-                await self._send(send, self._form.ping, more=True)
+                await _send(send, self._form.ping, more=True)
 
-    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
-        async with asyncio.timeout(self._stall):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+async def _send(send: Send, body: bytes, *, more: bool) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def unless_gone(work: Any, receive: Receive) -> bool:

@@ -1,13 +1,12 @@
 """`ChatService`: what every door does with threads. Importing it costs nothing; a turn imports the rest."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Role, Thread, text_of, utc_now
-from chatcli.service.auditing import Actor
 from chatcli.service.requests import TurnRequest, fingerprint
 from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from chatcli.config import Settings
     from chatcli.providers.base import Provider
     from chatcli.providers.limiter import Limiter
+    from chatcli.service.auditing import Actor
     from chatcli.service.graph import TurnGraph
     from chatcli.service.turn import RunningTurn
 
@@ -42,10 +42,12 @@ class ChatService(ThreadService):
         settings: "Settings",
         *,
         owner: str = LOCAL_OWNER,
-        actor: Actor | None = None,
+        actor: "Actor | None" = None,
     ) -> None:
         super().__init__(store, owner=owner, actor=actor)
         self.settings = settings
+        self.wrap_provider: Callable[[Provider], Provider] | None = None
+        """What is put around each provider, for whoever watches how it is asked."""
         self._providers: dict[str, Provider] = {}
         self._limiter: Limiter | None = None
         self._graph: TurnGraph | None = None
@@ -54,7 +56,7 @@ class ChatService(ThreadService):
     def for_owner(self, owner: str) -> "ChatService":
         """Return another owner's service over the same store and providers; only this one is closed."""
         other = ChatService(self.store, self.settings, owner=owner, actor=self.actor)
-        other._providers = self._providers
+        other.wrap_provider, other._providers = self.wrap_provider, self._providers
         other._limiter = self._outbound_limiter()
         return other
 
@@ -73,9 +75,20 @@ class ChatService(ThreadService):
 
     # Turns -------------------------------------------------------------------------------------
 
-    def check_model(self, spec: str | None, thread: Thread | None) -> None:
-        """Raise `ConfigError` if a turn with this model, or with the one it would take, can't be asked."""
-        self._provider(spec, thread)
+    @property
+    def context_messages(self) -> int:
+        """How many messages of a thread are sent to a model."""
+        return self.settings.max_conversation_length
+
+    async def find_model(self, spec: str | None, thread: Thread | None) -> str:
+        """Return the model that a turn would ask; raise `ConfigError` or its like if it can't be asked."""
+        return self._provider(spec, thread).spec
+
+    async def model_names(self) -> Sequence[str]:
+        """Return what may stand for a model, without asking a provider."""
+        from chatcli.providers.table import known_names
+
+        return known_names(self.settings)
 
     async def models(self, spec: str | None = None) -> Sequence[str]:
         """Ask the provider of `spec` (or of the settings) for the models that it offers."""
@@ -206,7 +219,10 @@ class ChatService(ThreadService):
         if provider is None:
             if len(self._providers) >= MOST_PROVIDERS:  # a running turn keeps its own
                 self._providers.pop(next(iter(self._providers)))
-            provider = self._providers[str(resolved)] = open_provider(self.settings, resolved)
+            provider = open_provider(self.settings, resolved)
+            if self.wrap_provider is not None:
+                provider = self.wrap_provider(provider)
+            self._providers[str(resolved)] = provider
         return provider
 
     def _outbound_limiter(self) -> "Limiter | None":

@@ -4,16 +4,21 @@ import gc
 import importlib
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from chatcli.stores.base import ThreadStore
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from chatcli.agent import CompiledGraph
     from chatcli.config import Settings
 
 GRAPH = "chatcli.agent"
 """The module that imports LangGraph."""
+
+_HTTPX_COMMAND = "httpx._main"
+"""httpx imports its own command line, and Rich and Click with it, where it finds them installed."""
 
 
 class TurnGraph:
@@ -35,21 +40,28 @@ class TurnGraph:
 
 
 def import_graph() -> None:
-    """Import LangGraph with the collector off: what is imported stays, so looking for garbage is waste."""
+    """Import LangGraph with the collector off: what is imported stays, so looking for garbage is waste.
+
+    A library on its way, httpx, is told that its command line is not installed, which it can do
+    without: else that is one part in twenty of all that is imported.
+    """
     if GRAPH in sys.modules:
         return
     collecting = gc.isenabled()
     gc.disable()
+    hidden = sys.modules.setdefault(_HTTPX_COMMAND, cast("ModuleType", None)) is None
     try:
         importlib.import_module(GRAPH)
     finally:
+        if hidden:
+            del sys.modules[_HTTPX_COMMAND]
         if collecting:
             gc.freeze()
             gc.enable()
 
 
 def tracing(settings: "Settings") -> AbstractContextManager[None]:
-    """Keep a run of the graph from LangSmith unless our setting is on, whatever LangChain's variables say."""
+    """Keep what runs or begins in the block from LangSmith, unless our setting is on: others do not count."""
     if settings.langsmith_tracing:
         return nullcontext()
     from langsmith import tracing_context

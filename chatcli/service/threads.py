@@ -1,15 +1,12 @@
 """What is done with threads that exist: found, listed, changed, forked, cleaned up, moved."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from copy import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from chatcli.errors import InvalidRequest, ThreadNotFound
-from chatcli.models import LOCAL_OWNER, Content, Page, Role, Thread, Turn
-from chatcli.service.auditing import Actor, this_user
-from chatcli.service.cleanup import check_clock, sweep
-from chatcli.service.transfer import export_threads, import_thread
+from chatcli.errors import ChatcliError, InvalidRequest, InvalidText, ThreadNotFound
+from chatcli.frozen import replace
+from chatcli.models import LOCAL_OWNER, Content, Page, Role, Thread, Turn, TurnState
 from chatcli.stores.base import Expiry, Hit, Sweep, ThreadStore
 from chatcli.stores.records import AuditEntry
 from chatcli.text import check_text, check_thread_id, new_id
@@ -17,20 +14,23 @@ from chatcli.text import check_text, check_thread_id, new_id
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from chatcli.service.auditing import Actor
+
 LAST_USED = "@last"
 SHORTEST_PREFIX = 4
 CANDIDATES = 10
+WATCH_SECONDS = 0.25
 
 
 class ThreadService:
     """The threads of one owner in one store, without the running of turns."""
 
-    def __init__(self, store: ThreadStore, *, owner: str = LOCAL_OWNER, actor: Actor | None = None) -> None:
+    def __init__(self, store: ThreadStore, *, owner: str = LOCAL_OWNER, actor: "Actor | None" = None) -> None:
         self.store = store
         self.owner = owner
         self.actor = actor
 
-    def acting(self, actor: Actor) -> Self:
+    def acting(self, actor: "Actor") -> Self:
         """Return the same service for somebody else, as the audit will tell."""
         other = copy(self)
         other.actor = actor
@@ -39,17 +39,21 @@ class ThreadService:
     # Finding -----------------------------------------------------------------------------------
 
     async def resolve(self, reference: str) -> str:
-        """Return the id of the thread that `reference` names: an id, a unique prefix of one, or ``@last``.
+        """Return the id of the thread that `find` finds."""
+        return (await self.find(reference)).id
+
+    async def find(self, reference: str) -> Thread:
+        """Return the thread that `reference` names: by its id, a unique prefix of that, or ``@last``.
 
         Raises:
             ThreadNotFound: there is none; never is another thread taken instead.
             InvalidRequest: several begin like that; the message lists them.
         """
         if reference == LAST_USED:
-            return (await self.last_used()).id
+            return await self.last_used()
         check_thread_id(reference)
         try:
-            return (await self.thread(reference)).id
+            return await self.thread(reference)
         except ThreadNotFound:
             if len(reference) < SHORTEST_PREFIX:
                 raise
@@ -58,7 +62,7 @@ class ThreadService:
             raise ThreadNotFound(f"there is no thread {reference}", hint="chatcli history lists the threads")
         if len(found) > 1:
             raise InvalidRequest(f"several threads begin with {reference}", hint=candidates(found))
-        return found[0].id
+        return found[0]
 
     async def last_used(self) -> Thread:
         """Return the thread that was used last, or raise `ThreadNotFound`."""
@@ -84,6 +88,24 @@ class ThreadService:
             return await self.store.turns(self.owner, thread_id)
         thread = await self.store.thread(self.owner, thread_id)
         return await self.store.turns(self.owner, thread_id, after=max(0, thread.turn_count - tail))
+
+    async def turns_after(self, thread_id: str, index: int, *, limit: int | None = None) -> tuple[Turn, ...]:
+        """Return the turns of a thread behind an index, oldest first, at most `limit`."""
+        return await self.store.turns(self.owner, thread_id, after=index, limit=limit)
+
+    async def news(self, thread_id: str, index: int) -> tuple[Thread, tuple[Turn, ...]]:
+        """Return a thread as it is now, and its turns behind an index."""
+        return await self.thread(thread_id), await self.turns_after(thread_id, index)
+
+    async def turn_ended(self, thread_id: str, turn: Turn) -> None:
+        """Return when a turn that somebody else runs has ended, or is gone."""
+        import asyncio
+
+        while True:
+            found = await self.turns_after(thread_id, turn.index - 1, limit=1)
+            if not found or found[0].id != turn.id or found[0].state is not TurnState.RUNNING:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def threads(
         self,
@@ -137,7 +159,14 @@ class ThreadService:
         entry = self._entry("archive" if archived else "restore", thread_id)
         return await self.store.archive(self.owner, thread_id, archived=archived, audit=entry)
 
-    async def fork(self, thread_id: str, *, turns: int | None = None, title: str | None = None) -> Thread:
+    async def fork(
+        self,
+        thread_id: str,
+        *,
+        turns: int | None = None,
+        title: str | None = None,
+        fork_id: str | None = None,
+    ) -> Thread:
         """Return a new thread with the first `turns` turns of this one, or with all of them.
 
         Raises:
@@ -150,12 +179,12 @@ class ThreadService:
         return await self.store.fork(
             self.owner,
             thread_id,
-            fork_id=new_id(),
+            fork_id=new_id() if fork_id is None else check_thread_id(fork_id),
             title=f"{thread.title} (fork)" if title is None else title,
             turns=thread.turn_count if turns is None else turns,
         )
 
-    async def undo(self, thread_id: str, *, turns: int = 1) -> Thread:
+    async def undo(self, thread_id: str, *, turns: int = 1, fork_id: str | None = None) -> Thread:
         """Take the last `turns` turns off the thread, and return a new one that still has them all.
 
         Raises:
@@ -164,7 +193,11 @@ class ThreadService:
         """
         thread = await self.thread(thread_id)
         return await self.store.undo(
-            self.owner, thread_id, fork_id=new_id(), title=f"{thread.title} (before undo)", turns=turns
+            self.owner,
+            thread_id,
+            fork_id=new_id() if fork_id is None else check_thread_id(fork_id),
+            title=f"{thread.title} (before undo)",
+            turns=turns,
         )
 
     async def cleanup(
@@ -175,6 +208,8 @@ class ThreadService:
         It may be broken off anywhere and begun again. Raises `InvalidRequest` before anything is
         removed if `now` can't be right, unless `force_clock`.
         """
+        from chatcli.service.cleanup import check_clock, sweep
+
         if not force_clock:
             check_clock(now, await self.store.newest_use(self.owner))
         async for step in sweep(
@@ -198,6 +233,8 @@ class ThreadService:
         return 0 if ring is None else int(ring.take_refusals())
 
     def _entry(self, action: str, thread_id: str | None = None) -> AuditEntry:
+        from chatcli.service.auditing import this_user
+
         self.actor = self.actor or this_user()
         return self.actor.entry(self.owner, action, thread_id=thread_id)
 
@@ -207,6 +244,8 @@ class ThreadService:
         self, thread_ids: Sequence[str] | None = None
     ) -> AsyncIterator[tuple[Thread, tuple[Turn, ...]]]:
         """Yield threads with their turns, one at a time: those named, or all, least recently used first."""
+        from chatcli.service.transfer import export_threads
+
         return export_threads(self.store, self.owner, thread_ids)
 
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
@@ -215,7 +254,33 @@ class ThreadService:
         Raises:
             InvalidRequest: its id is no id, or belongs to a thread with other turns.
         """
+        from chatcli.service.transfer import import_thread
+
         return await import_thread(self.store, self.owner, thread, turns)
+
+    async def import_threads(
+        self, threads: Iterable[tuple[Thread, tuple[Turn, ...]]], *, dry_run: bool = False
+    ) -> AsyncIterator[tuple[Thread, bool | ChatcliError]]:
+        """Import thread by thread, and yield what `import_thread` makes of each; a refusal is yielded, too.
+
+        In a dry run nothing is written.
+        """
+        take = self.would_be_new if dry_run else self.import_thread
+        for thread, turns in threads:
+            try:
+                yield thread, await take(thread, turns)
+            except (InvalidRequest, InvalidText) as error:
+                yield thread, error
+
+    async def would_be_new(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        """Return what `import_thread` would, and write nothing."""
+        try:
+            there = await self.turns(thread.id)
+        except ThreadNotFound:
+            return True
+        if [turn.id for turn in there] != [turn.id for turn in turns]:
+            raise InvalidRequest(f"there is another thread {thread.id}, with other turns")
+        return False
 
 
 def candidates(threads: Sequence[Thread]) -> str:

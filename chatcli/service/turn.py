@@ -3,18 +3,20 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from chatcli.errors import ChatcliError, NotSaved, ThreadNotFound
 from chatcli.events import Event, Failed, Finished, Reasoning, Started, Token
-from chatcli.models import Message, Role, Turn, TurnError, TurnState, state_of, utc_now
+from chatcli.frozen import Frozen
+from chatcli.models import Message, ModelOptions, Role, Turn, TurnError, TurnState, state_of, utc_now
 from chatcli.providers.answer import Answer
-from chatcli.providers.base import Delta, ModelOptions, Provider
+from chatcli.providers.base import Delta, Provider
 from chatcli.providers.policy import ask
 from chatcli.service.context import build_context, instruct
 from chatcli.service.graph import GRAPH, TurnGraph, import_graph, tracing
+from chatcli.service.inbox import Inbox, Sink
 from chatcli.stores.base import LEASE_SECONDS, Begun, Lease, Outcome, ThreadStore, message_id
 
 if TYPE_CHECKING:
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
     from chatcli.providers.limiter import Limiter
 
 logger = logging.getLogger(__name__)
-
-QUEUE_EVENTS = 256
-"""Events a reader may be behind before the reading from the provider stops."""
-
 
 GRAPH_SECONDS = 0.02
 """How long a run of the graph waits for the answer to be over before it begins to follow it."""
@@ -36,8 +34,7 @@ LIGHT_ENGINES = frozenset({"wire", "offline"})
 Two threads that import packages with circular imports see each other's half-made modules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnPlan:
+class TurnPlan(Frozen, kw_only=True):
     """A turn that is ready to run: everything but the running."""
 
     store: ThreadStore
@@ -58,12 +55,12 @@ class RunningTurn:
 
     def __init__(self, plan: TurnPlan) -> None:
         self._plan = plan
-        self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUE_EVENTS)
+        self._inbox = Inbox()
+        self._sink: Sink | None = self._inbox.put
+        """None as soon as nobody reads on."""
         self._fetching: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stopped = False
-        self._read_on = True
-        self._ended = False
         self._unsaved: Outcome | None = None
 
     @property
@@ -95,9 +92,7 @@ class RunningTurn:
 
     async def aclose(self) -> None:
         """Stop the turn if it runs, and wait until its end is stored, even if cancelled meanwhile."""
-        self._read_on = False
-        while not self._events.empty():
-            self._events.get_nowait()
+        self._sink = None
         self.stop()
         cancelled = False
         while self._keeper is not None and not self._keeper.done():
@@ -108,23 +103,37 @@ class RunningTurn:
         if cancelled:
             raise asyncio.CancelledError
 
+    def forward(self, sink: Sink) -> None:
+        """Hand what the model says to `sink` from now on; the last event is still `end`'s."""
+        self._sink = sink
+
+    async def end(self) -> Finished | Failed:
+        """Wait for the last event."""
+        while True:
+            for event in await self._inbox.take():
+                if isinstance(event, Finished | Failed):
+                    return event
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         yield self.started
-        while not self._ended:
-            event = await self._events.get()
-            self._ended = isinstance(event, Finished | Failed)
-            yield event
+        while True:
+            for event in await self._inbox.take():
+                yield event
+                if isinstance(event, Finished | Failed):
+                    return
 
-    async def _send(self, event: Event) -> None:
-        if self._read_on:
-            await self._events.put(event)
-
-    async def _emit(self, delta: Delta) -> None:
+    async def _emit(self, deltas: Sequence[Delta]) -> None:
+        if self._sink is None:
+            return
         thread_id = self._plan.begun.thread.id
-        if delta.reasoning:
-            await self._send(Reasoning(thread_id, delta.reasoning))
-        if delta.text:
-            await self._send(Token(thread_id, delta.text))
+        events: list[Event] = []
+        for delta in deltas:
+            if delta.reasoning:
+                events.append(Reasoning(thread_id, delta.reasoning))
+            if delta.text:
+                events.append(Token(thread_id, delta.text))
+        if events:
+            await self._sink(events)
 
     async def _keep(self) -> None:
         """Run the turn to its end, whatever that is, and store it; only this task commits failures."""
@@ -134,9 +143,12 @@ class RunningTurn:
         answer = Answer()
         lease = self._plan.begun.lease
         others = [] if lease is None else [asyncio.create_task(self._renew(lease))]
-        if lease is not None and self._plan.provider.engine not in LIGHT_ENGINES:
+        is_light = self._plan.provider.engine in LIGHT_ENGINES
+        if lease is not None and not is_light:
             import_graph()
-        self._fetching = asyncio.create_task(answer.fetch(self._ask(), self._emit))
+        # The other engines are LangChain's models, which see to it themselves that they are traced.
+        with nullcontext() if is_light else tracing(self._plan.settings):
+            self._fetching = asyncio.create_task(answer.fetch(self._ask(), self._emit))
         if self._stopped:
             self._fetching.cancel()
         committing = None if lease is None else asyncio.create_task(self._run_graph(lease, answer))
@@ -147,13 +159,13 @@ class RunningTurn:
             await asyncio.wait({committing})
         for task in others:
             task.cancel()
-        await self._send(await self._conclude(committing, answer))
+        self._inbox.close(await self._conclude(committing, answer))
 
     async def _replay(self) -> None:
         turn, thread_id = self._plan.begun.turn, self._plan.begun.thread.id
-        if turn.answer:
-            await self._send(Token(thread_id, turn.answer))
-        await self._send(
+        if turn.answer and self._sink is not None:
+            await self._sink([Token(thread_id, turn.answer)])
+        self._inbox.close(
             Finished(thread_id, turn.id, turn.state, True, turn.finish_reason, turn.usage, replayed=True)
         )
 
@@ -165,7 +177,7 @@ class RunningTurn:
             except ChatcliError as error:  # the next one may succeed; the commit will tell
                 logger.info("the lease was not renewed: %s", error.message)
 
-    def _ask(self) -> AsyncGenerator[Delta]:
+    def _ask(self) -> AsyncGenerator[Sequence[Delta]]:
         plan, thread = self._plan, self._plan.begun.thread
         messages = build_context(
             instruct(thread.system, thread.language),
@@ -203,7 +215,9 @@ class RunningTurn:
             )
         return handle.committed
 
-    async def _conclude(self, committing: "asyncio.Task[Turn | None] | None", answer: Answer) -> Event:
+    async def _conclude(
+        self, committing: "asyncio.Task[Turn | None] | None", answer: Answer
+    ) -> Finished | Failed:
         """Store how the turn ended, if its saver has not, and return its last event."""
         failure: BaseException | None = None
         if committing is not None and not committing.cancelled():

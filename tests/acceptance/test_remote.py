@@ -3,9 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -17,46 +15,9 @@ from tests.cli.seed import insert
 from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 from tests.server.peer import TOKENS, Server, serving
-from tests.test_startup import imported
 
 Run = CompletedProcess[bytes]
 TIME = re.compile(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-HEAVY = {"httpx", "langchain_core", "langgraph", "openai", "pydantic", "rich", "sqlite3.dbapi2"}
-
-
-@pytest.fixture(scope="module")
-def servers(
-    tmp_path_factory: pytest.TempPathFactory, fake_provider_process: FakeProvider
-) -> Iterator[Callable[[str], tuple[Server, str]]]:
-    """Return a server with a transport and its URL; each is started when it is first asked for."""
-    with ExitStack() as stack:
-
-        @cache
-        def start(transport: str) -> tuple[Server, str]:
-            home = tmp_path_factory.mktemp(transport)
-            if transport == "tcp":
-                server = stack.enter_context(serving(home, provider=fake_provider_process))
-                return server, server.url
-            path = home / "s"
-            words = ("--uds", str(path))
-            return stack.enter_context(serving(home, *words, provider=fake_provider_process, uds=True)), (
-                f"unix://{path}"
-            )
-
-        yield start
-
-
-@pytest.fixture
-def server(servers: Callable[[str], tuple[Server, str]], fake_provider: FakeProvider) -> Server:
-    """A running server in front of the fake provider."""
-    del fake_provider  # resets it
-    return servers("tcp")[0]
-
-
-@pytest.fixture
-def remote(chatcli: Chatcli, server: Server) -> Chatcli:
-    """The program, with the server and a token for it in its environment, and no store of its own."""
-    return chatcli.with_environment(CHATCLI_SERVER=server.url, CHATCLI_API_TOKEN=TOKENS["local"])
 
 
 def summary(done: Run) -> tuple[int, bytes, bytes]:
@@ -287,35 +248,7 @@ def test_a_stranger_is_no_server(chatcli: Chatcli, fake_provider: FakeProvider) 
         assert b"is no chatcli server" in done.stderr
 
 
-# What is left to the place of the store ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("title", "any", "New"),
-        ("fork", "any"),
-        ("export",),
-        ("cleanup", "--older-than", "1d"),
-        ("chat", "-t", "any", "--undo", "1"),
-        ("chat", "-t", "any", "--retry"),
-    ],
-)
-def test_what_a_server_does_not_offer_is_refused(remote: Chatcli, words: tuple[str, ...]) -> None:
-    """2, and neither the server's threads nor those of a local store are touched."""
-    assert remote("chat", "-t", "any", "hello").returncode == 0
-    refused = remote(*words)
-    assert (refused.returncode, refused.stdout) == (2, b"")
-    assert b"run it where the store is" in refused.stderr
-    assert not remote.database.exists()
-
-
-def test_a_session_is_refused(remote: Chatcli) -> None:
-    """At a terminal without a prompt: 2, with what to do instead, and no local store is begun."""
-    code, shown = remote.on_terminal("chat")
-    assert code == 2
-    assert "a session works on a store, not over a server" in shown
-    assert not remote.database.exists()
+# What the server says ----------------------------------------------------------------------------
 
 
 def test_info_tries_the_server(remote: Chatcli, server: Server) -> None:
@@ -323,15 +256,6 @@ def test_info_tries_the_server(remote: Chatcli, server: Server) -> None:
     facts = json.loads(remote("info", "--check", "--json", "-m", "offline").stdout)
     assert facts["store"] == server.url
     assert facts["check"]["store"]["ok"] is True
-
-
-def test_a_picture_is_refused(remote: Chatcli, fake_provider: FakeProvider) -> None:
-    """A message that a server can't take is not sent without its picture."""
-    (remote.home / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
-    refused = remote("chat", "-f", "a.png", "what is this?")
-    assert refused.returncode == 2
-    assert b"a server takes text alone" in refused.stderr
-    assert not fake_provider.requests()
 
 
 def test_a_store_of_the_command_line_counts_over_the_server(remote: Chatcli) -> None:
@@ -349,15 +273,3 @@ def test_a_url_that_is_none_is_refused(chatcli: Chatcli, url: str) -> None:
     refused = chatcli("history", "--server", url)
     assert refused.returncode == 78
     assert b"secret" not in refused.stderr
-
-
-# Cost -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "words",
-    [("chat", "hello"), ("history",), ("chat", "-t", "thin", "--json", "hello"), ("history", "--json")],
-)
-def test_the_client_is_thin(remote: Chatcli, words: tuple[str, ...]) -> None:
-    """Nothing of a model, a graph or a store is imported, and no HTTP library."""
-    assert not imported(remote, *words) & HEAVY

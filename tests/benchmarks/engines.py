@@ -23,9 +23,9 @@ from itertools import product
 from pathlib import Path
 
 from chatcli.config import Settings, load_settings
-from chatcli.models import Message, Role, utc_now
+from chatcli.models import Message, ModelOptions, Role, utc_now
 from chatcli.providers import ModelSpec, open_provider
-from chatcli.providers.base import ModelOptions, Provider
+from chatcli.providers.base import Provider
 from chatcli.providers.policy import ask
 from tests.benchmarks.startup import cpu_of
 from tests.fake_provider import FakeProvider, running
@@ -40,7 +40,7 @@ OPEN = IMPORTS + (
 )
 ASK = OPEN + (
     "from chatcli.models import Message, Role, utc_now\n"
-    "from chatcli.providers.base import ModelOptions\n"
+    "from chatcli.models import ModelOptions\n"
     "async def main():\n"
     "    async for _ in provider.stream([Message('1', Role.HUMAN, 'hi', utc_now())], ModelOptions()): pass\n"
     "asyncio.run(main())\n"
@@ -68,13 +68,13 @@ async def cost_of(provider: Provider, settings: Settings, tokens: int, *, throug
     options = ModelOptions()
     before = time.process_time()
     if through_policy:
-        deltas = ask(provider, messages, options, timeouts=settings.timeouts)
+        asked = ask(provider, messages, options, timeouts=settings.timeouts)
     else:
-        deltas = provider.stream(messages, options)  # type: ignore[assignment]
+        asked = provider.stream(messages, options)  # type: ignore[assignment]
     count = 0
-    async with aclosing(deltas):
-        async for delta in deltas:
-            count += bool(delta.text)
+    async with aclosing(asked):
+        async for deltas in asked:
+            count += sum(bool(delta.text) for delta in deltas)
     assert count == tokens, count
     return (time.process_time() - before) * 1000
 

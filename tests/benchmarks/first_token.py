@@ -1,11 +1,12 @@
-"""How long until a one-shot shows its first token, and what it costs, beside `llm -c` and curl.
+"""How long until a one-shot shows its first token, and what it costs, beside `llm` and curl.
 
     uv run python -m tests.benchmarks.first_token [--rounds 10]
 
-Every program continues a thread of five turns against the same fake provider on this machine. The
-programs take turns, so that a noisy machine hits all of them; ratios are those of each round, and
-medians are shown. Times are milliseconds from the start of the process to the first byte of the
-answer on its standard output; CPU is user and system time of the whole process.
+Every program continues a thread of five turns against the same fake provider on this machine; the thin
+client (``--server unix://…``) does it on a server that is running, beside `llm` without a thread. The
+programs take turns, so that a noisy machine hits all of them; ratios are those of each round, and medians
+are shown. Times are milliseconds from the start of the process to the first token on its standard output;
+CPU is user and system time of the whole process.
 """
 
 import argparse
@@ -16,57 +17,70 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.benchmarks.startup import own_program, peer_program
+from tests.benchmarks.server import Row
+from tests.benchmarks.startup import TURNS, environment_of, own_program, peer_program
 from tests.fake_provider import FakeProvider, running
 
-TURNS = 5
-MODELS = {"0 ms": "tokens-20", "400 ms": "paced-400-20-20"}
-"""The fake provider's models, by their time to the first token."""
+AT_ONCE, LATER = "tokens-20", "paced-400-20-20"
+"""The fake provider's models: the first token comes at once, or after 400 ms."""
+_FIRST_TOKEN = b"w0"
 
 
-def measure(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
-    """Return milliseconds to the first byte and to the end, and of CPU, of one run."""
+class Cost(NamedTuple):
+    """Milliseconds to the first token and to the end, and of CPU."""
+
+    first: float
+    end: float
+    cpu: float
+
+
+def run(command: list[str], environment: dict[str, str]) -> Cost:
+    """Measure one run of a command."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    first_byte = process.stdout.read(1)
+    seen = piece = b""
+    while _FIRST_TOKEN not in seen and (piece := os.read(process.stdout.fileno(), 65536)):
+        seen += piece
     first = time.perf_counter()
     process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     end = time.perf_counter()
-    assert first_byte, process.stderr.read()
+    process.returncode = os.waitstatus_to_exitcode(status)
     assert status == 0, process.stderr.read()
-    return (first - start) * 1e3, (end - start) * 1e3, (used.ru_utime + used.ru_stime) * 1e3
+    assert piece, seen
+    process.stdout.close()
+    process.stderr.close()
+    return Cost((first - start) * 1e3, (end - start) * 1e3, (used.ru_utime + used.ru_stime) * 1e3)
 
 
-def prepare(home: Path, provider: FakeProvider, llm: str) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return the environment, and each program's command up to the model's name."""
+def begin_threads(home: Path, provider: FakeProvider, chatcli: str, llm: str) -> dict[str, str]:
+    """Give both programs a thread of five turns; return their environment."""
     (home / "extra-openai-models.yaml").write_text(
         "".join(
             f"- model_id: {model}\n  model_name: {model}\n  api_base: {provider.url}\n"
-            for model in MODELS.values()
+            for model in (AT_ONCE, LATER)
         )
     )
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        "LLM_USER_PATH": str(home),
-        "XDG_DATA_HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
+        **environment_of(home),
         "OPENAI_API_KEY": "sk-benchmark",
         "OPENAI_BASE_URL": provider.url,
         "RATE_LIMIT_CALLS": "100000",
+        "CHATCLI_CLIENT_RATE": "100000/minute",
     }
-    chatcli = own_program(home / "venv")
-    return environment, {
-        "llm -c": [llm, "-c", "hi", "-m"],
-        "chatcli -c": [chatcli, "chat", "-c", "hi", "-m"],
-    }
+    for turn in range(TURNS):
+        run([chatcli, "chat", "-t", "demo", "-m", f"openai:{AT_ONCE}", "hi"], environment)
+        run([llm, *(["-c"] if turn else []), "-m", AT_ONCE, "hi"], environment)
+    return environment
 
 
 def curl(provider: FakeProvider, model: str) -> list[str]:
@@ -76,49 +90,86 @@ def curl(provider: FakeProvider, model: str) -> list[str]:
     return [*words, f"{provider.url}/chat/completions"]
 
 
-def name_of(program: str, model: str) -> str:
-    """Return the model as the program names it."""
-    return f"openai:{model}" if program.startswith("chatcli") else model
+@contextmanager
+def serving(chatcli: str, socket: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run a server on a Unix socket until the end of the block."""
+    with subprocess.Popen(
+        [chatcli, "serve", "--uds", str(socket)], env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not socket.exists():
+            assert process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not listen"
+            time.sleep(0.05)
+        yield
+        process.terminate()
+
+
+class Rounds:
+    """What the programs took, taking turns."""
+
+    def __init__(
+        self, title: str, commands: dict[str, list[str]], environment: dict[str, str], rounds: int
+    ) -> None:
+        for command in commands.values():
+            run(command, environment)  # warms everything up
+        self._found = [
+            {program: run(command, environment) for program, command in commands.items()}
+            for _ in range(rounds)
+        ]
+        print(f"\n{title:<24} {'first ms':>9} {'end ms':>9} {'CPU ms':>9}")
+        for program in commands:
+            costs = [one[program] for one in self._found]
+            shown = (statistics.median(getattr(cost, field) for cost in costs) for field in Cost._fields)
+            print(f"{program:<24}" + "".join(f" {value:>9.1f}" for value in shown))
+
+    def median(self, figure: Callable[[dict[str, Cost]], float]) -> float:
+        """Return the median of a figure of the rounds."""
+        return statistics.median(map(figure, self._found))
+
+
+def measure(rounds: int = 10) -> list[Row]:
+    """Run all programs, print what they took, and return the rows."""
+    with tempfile.TemporaryDirectory() as name, running() as provider:
+        home = Path(name)
+        chatcli, llm = own_program(home / "venv"), peer_program()
+        environment = begin_threads(home, provider, chatcli, llm)
+        chat = [chatcli, "chat", "-c", "hi", "-m"]
+        commands = {"chatcli": [*chat, f"openai:{AT_ONCE}"], "llm": [llm, "-c", "hi", "-m", AT_ONCE]}
+        at_once = Rounds("one-shot, model at once", commands, environment, rounds)
+        rows = [
+            Row("first token of a one-shot / llm -c", at_once.median(_first("chatcli", "llm")), "<= 0.2"),
+            Row("CPU of a one-shot / llm -c", at_once.median(_cpu("chatcli", "llm")), "<= 0.85"),
+        ]
+        if shutil.which("curl"):
+            commands = {"chatcli": [*chat, f"openai:{LATER}"], "curl": curl(provider, LATER)}
+            later = Rounds("model after 400 ms", commands, environment, rounds)
+            after = later.median(lambda one: one["chatcli"].first - one["curl"].first)
+            rows.append(Row("first token after curl's, model after 400 ms (ms)", after, "<= 110"))
+        with serving(chatcli, home / "socket", environment):
+            thin = [*chat[:-1], "--server", f"unix://{home / 'socket'}", "-m", f"openai:{AT_ONCE}"]
+            commands = {"thin client": thin, "llm": [llm, "hi", "-m", AT_ONCE]}
+            over = Rounds("over a server", commands, environment, rounds)
+        rows += [
+            Row("first token of the thin client / llm", over.median(_first("thin client", "llm")), "<= 0.12"),
+            Row("CPU of the thin client / llm", over.median(_cpu("thin client", "llm")), "<= 0.1"),
+        ]
+    return rows
+
+
+def _first(own: str, peer: str) -> Callable[[dict[str, Cost]], float]:
+    return lambda one: one[own].first / one[peer].first
+
+
+def _cpu(own: str, peer: str) -> Callable[[dict[str, Cost]], float]:
+    return lambda one: one[own].cpu / one[peer].cpu
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables, and the rows that have targets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running() as provider:
-        environment, programs = prepare(Path(folder), provider, peer_program())
-        for program, command in programs.items():
-            begin = [word for word in command if word != "-c"]
-            for turn in range(TURNS):
-                words = [*(command if turn else begin), name_of(program, MODELS["0 ms"])]
-                measure(words, environment)
-        for latency, model in MODELS.items():
-            commands = {program: [*command, name_of(program, model)] for program, command in programs.items()}
-            if shutil.which("curl"):
-                commands["curl"] = curl(provider, model)
-            rounds = [
-                {program: measure(command, environment) for program, command in commands.items()}
-                for _ in range(arguments.rounds)
-            ]
-            show(latency, rounds)
-
-
-def show(latency: str, rounds: list[dict[str, tuple[float, float, float]]]) -> None:
-    """Print the medians of one latency."""
-
-    def median(take: Callable[[dict[str, tuple[float, float, float]]], float]) -> float:
-        return statistics.median(take(one) for one in rounds)
-
-    print(f"\nprovider's first token after {latency}")
-    print(f"{'':<12} {'first ms':>9} {'x llm':>7} {'end ms':>9} {'CPU ms':>9} {'x llm':>7}")
-    for program in rounds[0]:
-        print(
-            f"{program:<12} {median(lambda one: one[program][0]):>9.0f}"  # noqa: B023 - used at once
-            f" {median(lambda one: one[program][0] / one['llm -c'][0]):>7.2f}"  # noqa: B023
-            f" {median(lambda one: one[program][1]):>9.0f} {median(lambda one: one[program][2]):>9.0f}"  # noqa: B023
-            f" {median(lambda one: one[program][2] / one['llm -c'][2]):>7.2f}"  # noqa: B023
-        )
+    print("", *measure(parser.parse_args().rounds), sep="\n")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 
 Each of CLIENTS keeps one connection and asks for one turn after the other, each on a new thread,
 until there were TURNS. Prints one JSON object: tokens, errors, seconds, and the median and the 99th
-percentile of the milliseconds to the first token. With SECONDS each client asks once, and hangs up
+percentile of the milliseconds to the first token, and where tokens tell when they were sent, the median of
+how long they were on their way. With SECONDS each client asks once, and hangs up
 after that time; a line is printed when all have their first token.
 """
 
 import asyncio
 import json
+import re
 import statistics
 import sys
 import time
@@ -18,6 +20,7 @@ from typing import cast
 import uvloop
 
 _END = b"\r\n0\r\n\r\n"
+_TIME = re.compile(rb'"content": ?" ([0-9]+)"')
 
 
 class Client(asyncio.Protocol):
@@ -50,6 +53,9 @@ class Client(asyncio.Protocol):
             self._ok = data.startswith(b"HTTP/1.1 200")
         kept = self._tail[-len(load.marker) + 1 :]
         self._tokens += (kept + data).count(load.marker)
+        if load.timed:
+            now = time.monotonic_ns()
+            load.delays += [now - int(sent) for sent in _TIME.findall(data)]
         if self._tokens and not self._first:
             self._first = time.perf_counter()
             load.first_came(self._first - self._start)
@@ -82,6 +88,8 @@ class Load:
         self.left = turns
         self.tokens = self.errors = 0
         self.firsts: list[float] = []
+        self.timed = kind == "timed"
+        self.delays: list[int] = []
         self._clients = clients
         self._started = asyncio.Event()
         self._over = asyncio.Event()
@@ -118,6 +126,7 @@ class Load:
             "seconds": taken,
             "first_ms": statistics.median(firsts) * 1e3,
             "late_ms": firsts[int(len(firsts) * 0.99)] * 1e3,
+            "delay_ms": statistics.median(self.delays or [0]) / 1e6,
         }
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from chatcli.models import format_time
 from chatcli.stores import open_store
+from tests.benchmarks.server import Row
 from tests.benchmarks.startup import own_program, peer_program
 
 SMALL = 100
@@ -196,20 +197,15 @@ class Bench:
         return (before - after) / cost.wall, cost
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="make the stores there, and use those that are there")
-    arguments = parser.parse_args()
+def measure(threads: int = 100_000, rounds: int = 5, keep: Path | None = None) -> list[Row]:
+    """Print the tables, and return the rows that have targets."""
     with tempfile.TemporaryDirectory() as name:
-        folder: Path = arguments.keep or Path(name)
-        bench = Bench(folder, (SMALL, 10 * SMALL, arguments.threads))
+        folder = keep or Path(name)
+        bench = Bench(folder, (SMALL, 10 * SMALL, threads))
         peer = _peer_log(folder / "llm", bench.environment)
         peers: list[float] = []
-        costs: dict[int, dict[str, list[float]]] = {SMALL: {}, arguments.threads: {}}
-        for number in range(arguments.rounds + 1):
+        costs: dict[int, dict[str, list[float]]] = {SMALL: {}, threads: {}}
+        for number in range(rounds + 1):
             peers.append(run(peer, bench.environment).cpu)
             for size, times in costs.items():
                 for command, cost in bench.commands(size).items():
@@ -218,16 +214,32 @@ def main() -> None:
                         times[command].append(cost.cpu)
         base = statistics.median(peers[1:])
         print(f"\n{'llm logs -n 1':<34}{base:>8.0f} ms")
-        print(f"{'':<34}{SMALL:>11}{arguments.threads:>11}   ratio  of llm")
+        print(f"{'':<34}{SMALL:>11}{threads:>11}   ratio  of llm")
+        ratios = {}
         for command in costs[SMALL]:
-            few, many = (statistics.median(costs[size][command]) for size in (SMALL, arguments.threads))
+            few, many = (statistics.median(costs[size][command]) for size in (SMALL, threads))
+            ratios[command] = many / few
             print(f"{command:<34}{few:>8.0f} ms{many:>8.0f} ms{many / few:>8.2f}{many / base:>8.2f}")
         print(f"\n{'cleanup of half':<34}{'threads/s':>11}{'CPU':>11}{'peak':>12}")
-        for size in (10 * SMALL, arguments.threads):
+        for size in (10 * SMALL, threads):
             speed, cost = bench.cleanup(size)
             print(
                 f"{size:<34}{speed:>11.0f}{cost.cpu / 1000:>9.1f} s{cost.memory / 1024:>8.1f} MiB", flush=True
             )
+    return [
+        Row(f"CPU of {command}, {threads:,} threads / {SMALL}", ratios[command], "<= 1.2")
+        for command in ("history", "history ID", "completion of 4 characters")
+    ]
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="make the stores there, and use those that are there")
+    arguments = parser.parse_args()
+    print("", *measure(arguments.threads, arguments.rounds, arguments.keep), sep="\n")
 
 
 def _peer_log(folder: Path, environment: dict[str, str]) -> list[str]:

@@ -1,139 +1,50 @@
 """What `chatcli serve` costs, beside the plain design and beside bare relays, in the same run.
 
-    uv run --group bench python -m tests.benchmarks.server [--rounds 3] [--only burst,paced,…]
+    uv run --group bench python -m tests.benchmarks.server [--rounds 3] [--only burst,paced,…] [--turns 4000]
 
 All servers stand before one fake provider and are asked by one load generator, each a process of its
 own; every turn begins a thread. The servers take turns in each round, so that a noisy machine hits
 all of them; what is shown is the median, and that of the ratios within rounds. CPU is that of the
-server's process, user and system, in microseconds a token or milliseconds a turn. Needs Linux.
+server's process, user and system, in microseconds a token or milliseconds a turn. At the end each row
+that has a target is told with it. Needs Linux.
 """
 
 import argparse
 import json
-import os
 import resource
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
-NAMES = ("plain", "chatcli", "memory", "relay", "raw")
-"""The plain design, chatcli on SQLite and in memory, Starlette over aiohttp, and bare asyncio."""
+from tests.benchmarks.serving import NAMES, Load, Server, servers
+
 STREAMS = (1, 16, 128, 512)
+TURNS = 4000
+"""Turns after which memory is looked at; 100,000 take a quarter of an hour."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one run of the load generator saw, and the server's CPU seconds meanwhile."""
+class Row(NamedTuple):
+    """A figure that has a target: a number after ``<=`` or ``>=``."""
 
-    tokens: int
-    seconds: float
-    first_ms: float
-    cpu: float
-    turns: int
+    name: str
+    figure: float
+    target: str
 
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure is on the right side of its target."""
+        sign, _, bound = self.target.partition(" ")
+        return self.figure <= float(bound) if sign == "<=" else self.figure >= float(bound)
 
-class Server:
-    """A process that listens."""
-
-    def __init__(self, name: str, port: int, process: "subprocess.Popen[bytes]") -> None:
-        self.name = name
-        self.port = port
-        self.process = process
-        self.path = "/v1/chat/completions" if name == "upstream" else "/chat/stream"
-
-    def cpu(self) -> float:
-        """Return the CPU seconds that the process has used, to the nanosecond."""
-        return time.clock_gettime(~self.process.pid << 3 | 2)
-
-    def memory(self) -> int:
-        """Return the KiB that the process has in memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
-
-    def command(self, model: str, clients: int, turns: int, *more: object) -> list[str]:
-        """Return the command that puts load on the server."""
-        words = (self.port, self.path, f"openai:{model}", clients, turns, *more)
-        return [sys.executable, "-m", "tests.benchmarks.load", *map(str, words)]
-
-    def load(self, model: str, clients: int, turns: int) -> Load:
-        """Put load on the server and return what came of it."""
-        before = self.cpu()
-        command = self.command(model, clients, turns)
-        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-        assert not found["errors"], (self.name, model, clients, found)
-        used = self.cpu() - before
-        return Load(found["tokens"], found["seconds"], found["first_ms"], used, turns)
+    def __str__(self) -> str:
+        return f"{self.name:<60} {self.figure:>8.3f}  {self.target:<8} {'' if self.is_met else 'MISSED'}"
 
 
-@contextmanager
-def listening(name: str, command: list[str], port: int, environment: dict[str, str]) -> Iterator[Server]:
-    """Run a server until the end of the block."""
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, f"{name} ended"
-                assert time.monotonic() < deadline, f"{name} does not listen"
-                time.sleep(0.05)
-        yield Server(name, port, process)
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def servers() -> Iterator[dict[str, Server]]:
-    """Run the provider and all servers before it."""
-    with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        ports = {name: _free_port() for name in ("upstream", *NAMES)}
-        upstream = str(ports["upstream"])
-        environment = {
-            **os.environ,
-            "XDG_DATA_HOME": home,
-            "XDG_CONFIG_HOME": home,
-            "OPENAI_API_KEY": "sk-benchmark",
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
-            "CHATCLI_CLIENT_RATE": "100000000/minute",
-            "RATE_LIMIT_CALLS": "100000000",
-            "LOG_LEVEL": "WARNING",
-        }
-        run = [sys.executable, "-m"]
-        commands = {
-            "upstream": [*run, "tests.benchmarks.upstream", upstream],
-            "plain": [*run, "tests.benchmarks.plain_server", str(ports["plain"]), upstream],
-            "chatcli": _serve(ports["chatcli"], f"sqlite:///{home}/chats.db"),
-            "memory": _serve(ports["memory"], "memory://"),
-            "relay": [*run, "tests.benchmarks.relays", "starlette", str(ports["relay"]), upstream],
-            "raw": [*run, "tests.benchmarks.relays", "raw", str(ports["raw"]), upstream],
-        }
-        yield {
-            name: stack.enter_context(listening(name, command, ports[name], environment))
-            for name, command in commands.items()
-        }
-
-
-def _serve(port: int, store: str) -> list[str]:
-    return [sys.executable, "-m", "chatcli", "serve", "--port", str(port), "--store", store]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
+Servers: TypeAlias = dict[str, Server]
 Rounds: TypeAlias = list[dict[str, Load]]
 Figure: TypeAlias = Callable[[Load], float]
 
@@ -151,7 +62,7 @@ def _rate(load: Load) -> float:
 
 
 def collect(
-    running: dict[str, Server],
+    running: Servers,
     rounds: int,
     model: str,
     clients: int,
@@ -165,53 +76,104 @@ def collect(
     return [{name: running[name].load(model, clients, turns) for name in names} for _ in range(rounds)]
 
 
-def show(what: str, unit: str, rounds: Rounds, figure: Figure, against: tuple[str, ...]) -> None:
-    """Print the medians, and those of chatcli's ratios to `against`."""
+def show(what: str, unit: str, rounds: Rounds, figure: Figure, against: Sequence[str] = ()) -> list[float]:
+    """Print the medians; return, and print, those of chatcli's ratios to `against`."""
     print(f"\n{what}")
     for name in rounds[0]:
         print(f"  {name:<10} {statistics.median(figure(one[name]) for one in rounds):>9.2f} {unit}")
-    for other in against:
-        ratios = [figure(one["chatcli"]) / figure(one[other]) for one in rounds]
-        print(f"  chatcli / {other:<10} {statistics.median(ratios):>9.3f}")
+    found = [
+        statistics.median(figure(one["chatcli"]) / figure(one[other]) for one in rounds) for other in against
+    ]
+    for other, ratio in zip(against, found, strict=True):
+        print(f"  chatcli / {other:<10} {ratio:>9.3f}")
     sys.stdout.flush()
+    return found
 
 
-def burst(running: dict[str, Server], rounds: int) -> None:
+def burst(running: Servers, rounds: int) -> list[Row]:
     """16 streams of 200 tokens, as fast as they go."""
     found = collect(running, rounds, "burst-200", 16, 64)
-    show("16 streams in bursts", "us/token", found, _token_us, ("plain", "raw", "relay"))
+    what = "16 streams in bursts"
+    plain, raw, _ = show(what, "us CPU/token", found, _token_us, ("plain", "raw", "relay"))
+    return [
+        Row(f"{what}, CPU a token / plain design", plain, "<= 0.125"),
+        Row(f"{what}, CPU a token / raw relay", raw, "<= 6.5"),
+    ]
 
 
-def paced(running: dict[str, Server], rounds: int) -> None:
+def paced(running: Servers, rounds: int) -> list[Row]:
     """25 streams with 25 ms between tokens."""
     found = collect(running, rounds, "paced-25-60", 25, 50)
-    show("25 streams, 25 ms apart", "us/token", found, _token_us, ("plain", "relay"))
+    what = "25 streams, 25 ms apart"
+    plain, relay = show(what, "us CPU/token", found, _token_us, ("plain", "relay"))
+    return [
+        Row(f"{what}, CPU a token / plain design", plain, "<= 0.333"),
+        Row(f"{what}, CPU a token / Starlette relay", relay, "<= 2.6"),
+    ]
 
 
-def short(running: dict[str, Server], rounds: int) -> None:
+def short(running: Servers, rounds: int) -> list[Row]:
     """Turns of 20 tokens, 64 at once."""
     found = collect(running, rounds, "burst-20", 64, 512)
-    show("20-token turns, 64 at once", "turns/s", found, _rate, ("plain", "memory"))
+    what = "20-token turns, 64 at once"
+    plain, memory = show(what, "turns/s", found, _rate, ("plain", "memory"))
     show("the same", "ms CPU/turn", found, _turn_ms, ("plain", "memory"))
+    return [
+        Row(f"{what}, turns a second / plain design", plain, ">= 4"),
+        Row(f"{what}, turns a second / memory store", memory, ">= 0.85"),
+    ]
 
 
-def sweep(running: dict[str, Server], rounds: int) -> None:
-    """CPU of tokens and turns at different numbers of streams."""
-    medians: dict[tuple[str, int], float] = {}
-    for streams in STREAMS:
-        for model, unit in (("burst-200", "us/token"), ("burst-20", "ms/turn")):
-            turns = max(32, streams)
-            found = collect(running, rounds, model, streams, turns, names=("plain", "chatcli"))
-            figure: Figure = (_token_us) if model == "burst-200" else _turn_ms
-            show(f"{streams} streams, {model}", unit, found, figure, ("plain",))
-            if model == "burst-200":
-                for name in found[0]:
-                    medians[name, streams] = statistics.median(_token_us(one[name]) for one in found)
-    for name in ("plain", "chatcli"):
-        print(f"  {name:<10} {medians[name, 512] / medians[name, 16]:>9.2f} x a token, 512 streams to 16")
+def sweep(running: Servers, rounds: int) -> list[Row]:
+    """CPU of tokens and turns at different numbers of streams, all of them in each round."""
+    names = ("plain", "chatcli")
+    loads = [(streams, model) for streams in STREAMS for model in ("burst-200", "burst-20")]
+    found: dict[tuple[int, str], Rounds] = {load: [] for load in loads}
+    for streams, model in loads:
+        collect(running, 0, model, streams, max(32, streams), names=names)
+    for _ in range(rounds):
+        for streams, model in loads:
+            turns = max(64, streams)
+            found[streams, model].append({name: running[name].load(model, streams, turns) for name in names})
+    for (streams, model), loaded in found.items():
+        unit, figure = ("us CPU/token", _token_us) if model == "burst-200" else ("ms CPU/turn", _turn_ms)
+        show(f"{streams} streams, {model}", unit, loaded, figure, ("plain",))
+    ratios = {
+        name: statistics.median(
+            _token_us(many[name]) / _token_us(few[name])
+            for many, few in zip(found[512, "burst-200"], found[16, "burst-200"], strict=True)
+        )
+        for name in names
+    }
+    print(
+        "\n" + "".join(f"  {name:<10} {ratios[name]:>9.2f} x a token, 512 streams to 16\n" for name in names)
+    )
+    return [Row("512 streams, CPU a token / 16 streams", ratios["chatcli"], "<= 1.25")]
 
 
-def first(running: dict[str, Server], rounds: int) -> None:
+def many(running: Servers, rounds: int) -> list[Row]:
+    """500 streams of 20 tokens a second: what comes through, and how much later than from the provider."""
+    streams, rate, count = 500, 20, 400
+    names = ("upstream", "chatcli")
+    found = [
+        {name: running[name].load(f"timed-{1000 // rate}-{count}", streams, streams) for name in names}
+        for _ in range(rounds)
+    ]
+    show("500 streams of 20 tokens a second", "of the tokens", found, lambda one: _share(one, streams * rate))
+    show("the same", "ms later", found, lambda one: one.delay_ms)
+    share = statistics.median(_share(one["chatcli"], streams * rate) for one in found)
+    added = statistics.median(one["chatcli"].delay_ms - one["upstream"].delay_ms for one in found)
+    return [
+        Row("500 streams of 20 tokens/s, share delivered in time", share, ">= 0.9"),
+        Row("500 streams of 20 tokens/s, median delay added, ms", added, "<= 6"),
+    ]
+
+
+def _share(load: Load, offered: float) -> float:
+    return load.tokens / load.seconds / offered
+
+
+def first(running: Servers, rounds: int) -> list[Row]:
     """What is added to the provider's time to the first token, with one client."""
     names = ("upstream", *NAMES)
     found = [{name: running[name].load("burst-20", 1, 60) for name in names} for _ in range(rounds + 1)][1:]
@@ -220,13 +182,15 @@ def first(running: dict[str, Server], rounds: int) -> None:
     for name in NAMES:
         print(f"  {name:<10} {statistics.median(one[name] for one in added):>9.2f} ms")
     ratio = statistics.median(one["chatcli"] / one["plain"] for one in added)
-    print(f"  chatcli / plain      {ratio:>9.3f}")
+    print(f"  chatcli / plain      {ratio:>9.3f}", flush=True)
+    return [Row("first token added, one stream / plain design", ratio, "<= 0.667")]
 
 
-def idle(running: dict[str, Server], rounds: int) -> None:
+def idle(running: Servers, rounds: int) -> list[Row]:
     """Memory of 1,000 streams that wait for their second token."""
     del rounds
     print("\n1,000 streams that wait")
+    found: dict[str, float] = {}
     for name in ("plain", "chatcli", "relay"):
         server = running[name]
         server.load("burst-20", 64, 256)
@@ -235,11 +199,24 @@ def idle(running: dict[str, Server], rounds: int) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as load:
             assert load.stdout is not None
             load.stdout.readline()
-            print(f"  {name:<10} {(server.memory() - before) / 1000:>9.1f} KiB/stream", flush=True)
+            found[name] = (server.memory() - before) / 1000
+            print(f"  {name:<10} {found[name]:>9.1f} KiB/stream", flush=True)
             load.stdout.read()
+    return [Row("memory of an idle stream at 1,000, KiB", found["chatcli"], "<= 125")]
 
 
-def stalled(running: dict[str, Server], rounds: int) -> None:
+def lasting(running: Servers, rounds: int, turns: int = TURNS) -> list[Row]:
+    """Memory after many turns, beside that after a fifth of them."""
+    del rounds
+    server, grown = running["chatcli"], []
+    for _ in range(5):
+        server.load("burst-20", 64, turns // 5)
+        grown.append(server.memory())
+    print(f"\nmemory after {turns} turns, MiB\n  {[round(size / 1024, 1) for size in grown]}", flush=True)
+    return [Row(f"memory after {turns} turns / after a fifth of them", grown[-1] / grown[0], "<= 1.1")]
+
+
+def stalled(running: Servers, rounds: int) -> list[Row]:
     """Memory of a server while a client takes nothing of an answer of 400,000 tokens."""
     del rounds
     print("\na client that reads nothing, KiB more after 5, 10, 15 s")
@@ -258,21 +235,31 @@ def stalled(running: dict[str, Server], rounds: int) -> None:
                 time.sleep(5)
                 grown.append(server.memory() - before)
             print(f"  {name:<10} {grown}", flush=True)
+    return []
 
 
-PARTS = {part.__name__: part for part in (burst, paced, short, sweep, first, idle, stalled)}
+PARTS = {part.__name__: part for part in (burst, paced, short, sweep, many, first, idle, lasting, stalled)}
+
+
+def measure(parts: Sequence[str] = tuple(PARTS), *, rounds: int = 3, turns: int = TURNS) -> list[Row]:
+    """Run parts of the benchmark, print what they find, and return the rows that have targets."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    rows: list[Row] = []
+    with servers() as running:
+        for part in parts:
+            rows += lasting(running, rounds, turns) if part == "lasting" else PARTS[part](running, rounds)
+    return rows
 
 
 def main() -> None:
-    """Print all tables, or the ones that were asked for."""
+    """Print all tables, or the ones that were asked for, and the rows that have targets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--turns", type=int, default=TURNS)
     arguments = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with servers() as running:
-        for part in arguments.only.split(","):
-            PARTS[part](running, arguments.rounds)
+    rows = measure(arguments.only.split(","), rounds=arguments.rounds, turns=arguments.turns)
+    print("", *rows, sep="\n")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
     python -m tests.benchmarks.upstream PORT
 
 The model's name says how it answers: ``burst-200`` sends 200 tokens as fast as they are taken, 20 in
-a piece; ``paced-25-40`` sends 40 tokens, 25 ms apart; ``held-1`` sends 1 token and then nothing.
+a piece; ``paced-25-40`` sends 40 tokens, 25 ms apart; ``timed-25-40`` does, too, and each token is the
+time at which it was sent; ``held-1`` sends 1 token and then nothing.
 """
 
 import asyncio
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
@@ -40,6 +42,7 @@ def _chunk(data: bytes) -> bytes:
 
 TOKEN = _event({"content": WORD})
 FIRST = _event({"role": "assistant", "content": ""})
+_BEFORE, _AFTER = TOKEN.split(WORD.encode())
 
 
 @cache
@@ -51,6 +54,15 @@ def pieces_of(count: int, size: int) -> list[bytes]:
     pieces[0] = _HEAD + _chunk(FIRST) + pieces[0]
     pieces[-1] += _chunk(last) + b"0\r\n\r\n"
     return pieces
+
+
+def timed_pieces(count: int) -> Iterator[bytes]:
+    """Yield such an answer, a token a piece; each says when, in nanoseconds of the monotonic clock."""
+    first, *_, last = pieces_of(2, 1)
+    yield first[: first.index(_chunk(TOKEN))]
+    for _ in range(count):
+        yield _chunk(b"%b %d%b" % (_BEFORE, time.monotonic_ns(), _AFTER))
+    yield last[len(_chunk(TOKEN)) :]
 
 
 class Upstream(asyncio.Protocol):
@@ -82,6 +94,8 @@ class Upstream(asyncio.Protocol):
             self._burst(iter(pieces_of(int(numbers[0]), PIECE)))
         elif kind == "paced":
             self._pace(iter(pieces_of(int(numbers[1]), 1)), int(numbers[0]) / 1000)
+        elif kind == "timed":
+            self._pace(timed_pieces(int(numbers[1])), int(numbers[0]) / 1000)
         else:
             self._transport.write(_HEAD + _chunk(FIRST + TOKEN * int(numbers[0])))
 

@@ -29,9 +29,9 @@ from chatcli.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from chatcli.models import Message, Part, Role, Usage, utc_now
+from chatcli.models import Message, ModelOptions, Part, Role, Usage, utc_now
 from chatcli.providers import ModelSpec, open_provider
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.providers.base import Delta
 from chatcli.providers.policy import ANSWER_LIMIT, ask
 from tests.fake_provider import FakeProvider
 from tests.fake_provider.script import DEFAULT_ANSWER, ESCAPES
@@ -146,8 +146,8 @@ def call(engine: Engine, fake_provider: FakeProvider, tmp_path: Path) -> Call:
         asked = ask(provider, messages or prompt(), options or ModelOptions(), timeouts=settings.timeouts)
         try:
             async with asyncio.timeout(PATIENCE), aclosing(asked):
-                async for delta in asked:
-                    outcome.deltas.append(delta)
+                async for deltas in asked:
+                    outcome.deltas.extend(deltas)
         except ChatcliError as error:
             outcome.error = error
             assert_clean(error)
@@ -381,8 +381,8 @@ async def test_a_finish_reason_that_is_not_expected(
     settings = settings_for(engine, tmp_path, fake_provider.url, section="sends_finish_reason = false")
     provider = open_provider(settings, ModelSpec(engine.provider, "no-finish"))
     text = ""
-    async for delta in ask(provider, prompt(), ModelOptions(), timeouts=settings.timeouts):
-        text += delta.text
+    async for deltas in ask(provider, prompt(), ModelOptions(), timeouts=settings.timeouts):
+        text += "".join(delta.text for delta in deltas)
     assert text == "Hello from"
     await provider.aclose()
 
@@ -473,7 +473,7 @@ async def test_going_away_ends_the_request(
     provider = open_provider(settings, ModelSpec(engine.provider, "slow"))
     answer = ask(provider, prompt(), ModelOptions(), timeouts=settings.timeouts)
     fake_provider.release(1)
-    assert (await anext(answer)).text == "Hello"
+    assert [delta.text for delta in await anext(answer)] == ["Hello"]
     if way == "close":
         await answer.aclose()
     else:

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from chatcli.config import load_settings
-from chatcli.models import Message, Part, Role, utc_now
+from chatcli.models import Message, ModelOptions, Part, Role, utc_now
 from chatcli.providers import ModelSpec, find_target, open_provider
-from chatcli.providers.base import ModelOptions
 from chatcli.providers.table import TABLE, provider_row
 from tests.fake_provider import FakeProvider
 
@@ -39,7 +38,7 @@ async def sent_by(
     provider = open_provider(settings, ModelSpec(name, model))
     assert (provider.engine == "wire") is (engine == "wire")
     fake.reset()
-    assert [delta async for delta in provider.stream(MESSAGES, options)]
+    assert [deltas async for deltas in provider.stream(MESSAGES, options)]
     await provider.models()
     await provider.aclose()
     found = [
@@ -77,7 +76,7 @@ async def test_no_header_of_ones_own_says_how_a_message_is_sent(
     )
     settings = load_settings({"CHATCLI_CONFIG": str(config)}, environ={"HOME": str(tmp_path)})
     provider = open_provider(settings, ModelSpec("mine", "m"))
-    assert [delta async for delta in provider.stream(MESSAGES, ModelOptions())]
+    assert [deltas async for deltas in provider.stream(MESSAGES, ModelOptions())]
     await provider.aclose()
     (request,) = fake_provider.requests()
     assert request["headers"]["connection"] == "keep-alive"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-canary-0123456789abcdef"
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob", "local": "token-of-the-shell"}
-WAIT = 20.0
+WAIT = 60.0
 
 Document = dict[str, Any]
 T = TypeVar("T")

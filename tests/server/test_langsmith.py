@@ -4,8 +4,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.fake_provider import FakeProvider
 from tests.fake_provider.script import DEFAULT_ANSWER
+from tests.program import Chatcli
 from tests.server.collector import collecting
 from tests.server.peer import KEY, WAIT, serving
 
@@ -49,6 +52,19 @@ def test_off_is_off(tmp_path: Path, fake_provider: FakeProvider) -> None:
         with serving(tmp_path, provider=fake_provider, **variables) as server:
             server.chat("canary-prompt")
             assert server.stop() == 0
+        assert not collector.bodies
+
+
+@pytest.mark.parametrize("save", [(), ("--no-save",)])
+def test_off_is_off_for_commands(tmp_path: Path, fake_provider: FakeProvider, save: tuple[str, ...]) -> None:
+    """Also where LangChain carries the question: its models would trace it by themselves."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'[providers.mine]\nengine = "langchain"\nbase_url = "{fake_provider.url}"\n')
+    with collecting() as collector:
+        variables = {**settings_of(collector.url), "LANGSMITH_TRACING": "", "LANGCHAIN_TRACING_V2": "true"}
+        program = Chatcli.at(tmp_path).with_environment(**variables, CHATCLI_CONFIG=str(config))
+        result = program("chat", "-m", "mine:default", *save, "canary-prompt")
+        assert result.returncode == 0, result.stderr
         assert not collector.bodies
 
 

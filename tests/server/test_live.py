@@ -16,9 +16,9 @@ LAST = Finished("t", "u", TurnState.COMPLETE, True)
 
 async def fill(live: LiveTurn, count: int) -> None:
     """Publish a start and so many tokens."""
-    await live.publish(STARTED)
+    await live.publish([STARTED])
     for number in range(count):
-        await live.publish(Token("t", f"{number} "))
+        await live.publish([Token("t", f"{number} ")])
 
 
 async def test_every_reader_gets_every_event_once() -> None:
@@ -28,21 +28,33 @@ async def test_every_reader_gets_every_event_once() -> None:
     await fill(live, 3)
     late = live.attach()
     first = await early.take()
-    await live.publish(Token("t", "more"))
+    await live.publish([Token("t", "more")])
     live.end(LAST)
     assert first + await early.take() == await late.take()
     assert await early.take() == await late.take() == []
     assert [number for number, _ in live.read(0)] == [1, 2, 3, 4, 5, 6]
 
 
+async def test_what_comes_together_is_numbered_one_by_one() -> None:
+    """In any pieces, and read from any place."""
+    live = LiveTurn(keep_running=True)
+    tokens = [Token("t", str(number)) for number in range(9)]
+    live.take_in([STARTED, tokens[0]])
+    await live.publish(tokens[1:4])
+    await live.publish(tokens[4:])
+    events = [*enumerate([STARTED, *tokens], 1)]
+    for after in range(live.last + 1):
+        assert live.read(after) == events[after:]
+
+
 async def test_a_long_turn_is_kept_in_bounds() -> None:
     """Old events become one text: a late reader still gets all of it, in a few events."""
     live = LiveTurn(keep_running=True)
-    await live.publish(STARTED)
-    await live.publish(Reasoning("t", "hm"))
+    await live.publish([STARTED])
+    await live.publish([Reasoning("t", "hm")])
     count = KEPT_EVENTS + 1000
     for number in range(count):
-        await live.publish(Token("t", f"{number} "))
+        await live.publish([Token("t", f"{number} ")])
     found = await live.attach().take()
     assert len(found) == KEPT_EVENTS + 3
     text = "".join(event.content for _, event in found if isinstance(event, Token))
@@ -75,12 +87,12 @@ async def test_a_reader_that_falls_out_of_the_buffer_is_let_go() -> None:
     """It does not get a stream with a hole in it."""
     live = LiveTurn(keep_running=True)
     slow = live.attach()
-    await live.publish(STARTED)
-    await live.publish(Token("t", "a"))
+    await live.publish([STARTED])
+    await live.publish([Token("t", "a")])
     await slow.take()
     fast = live.attach()
     for number in range(KEPT_EVENTS + 10):
-        await live.publish(Token("t", str(number)))
+        await live.publish([Token("t", str(number))])
         if number % 100 == 0:
             await fast.take()
     with pytest.raises(NotKept):

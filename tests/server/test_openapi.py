@@ -44,10 +44,18 @@ def test_the_document_names_every_route(document: Document) -> None:
         ("GET", "/threads/{thread_id}"),
         ("GET", "/threads/{thread_id}/history"),
         ("GET", "/threads/{thread_id}/turns/{turn_id}/stream"),
+        ("PUT", "/threads/{thread_id}/turns/{turn_id}/save"),
+        ("PATCH", "/threads/{thread_id}"),
+        ("POST", "/threads/{thread_id}/fork"),
+        ("POST", "/threads/{thread_id}/undo"),
         ("PUT", "/threads/{thread_id}/clear"),
         ("PUT", "/threads/{thread_id}/archive"),
         ("DELETE", "/threads/{thread_id}/archive"),
         ("DELETE", "/threads/{thread_id}"),
+        ("POST", "/cleanup"),
+        ("GET", "/export"),
+        ("POST", "/import"),
+        ("GET", "/models"),
         ("GET", "/info"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
@@ -115,7 +123,10 @@ def test_the_lines_of_a_stream_are_as_documented(server: Server, document: Docum
 
 def test_the_limit_of_the_settings_is_in_the_document(document: Document) -> None:
     """A client learns how long its input may be."""
-    assert document["components"]["schemas"]["StreamRequest"]["properties"]["input"]["maxLength"] == 10_000
+    models = document["components"]["schemas"]
+    assert models["ChatRequest"]["properties"]["message"]["maxLength"] == 10_000
+    text, parts = models["StreamRequest"]["properties"]["input"]["anyOf"]
+    assert (text["type"], text["maxLength"], parts["type"]) == ("string", 10_000, "array")
 
 
 def test_answers_are_json_as_documented(server: Server) -> None:

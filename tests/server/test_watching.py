@@ -95,7 +95,7 @@ def test_labels_are_bounded(server: Server) -> None:
 def test_traces_say_how_a_turn_went_and_not_what_was_said(
     tmp_path: Path, fake_provider: FakeProvider
 ) -> None:
-    """With a collector named, each turn is a span; the collector gets no message."""
+    """With a collector named, each turn is a span, and in it what it waits for; no message is sent there."""
     from tests.server.collector import collecting
 
     with (
@@ -107,6 +107,8 @@ def test_traces_say_how_a_turn_went_and_not_what_was_said(
         sent = b"".join(collector.bodies)
     assert b"gen_ai.request.model" in sent
     assert b"chatcli.session.team" in sent
+    for name in (b"store begin", b"provider call", b"store commit"):
+        assert sent.count(name) == 1
     assert b"canary-prompt" not in sent
     assert b"Hello from" not in sent
 

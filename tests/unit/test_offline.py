@@ -1,7 +1,7 @@
 """The built-in model: a thread can be tried with it, and it says what it is."""
 
-from chatcli.models import Content, Message, Role, Usage, utc_now
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import Content, Message, ModelOptions, Role, Usage, utc_now
+from chatcli.providers.base import Delta
 from chatcli.providers.offline import OfflineProvider, compose_answer
 
 
@@ -15,7 +15,8 @@ def say(*contents: Content, system: bool = False) -> list[Message]:
 
 
 async def stream(messages: list[Message], options: ModelOptions | None = None) -> list[Delta]:
-    return [delta async for delta in OfflineProvider().stream(messages, options or ModelOptions())]
+    asked = OfflineProvider().stream(messages, options or ModelOptions())
+    return [delta async for deltas in asked for delta in deltas]
 
 
 PIPED = "what did I pipe in?\n\n```\nhello\n  world\t\n\n```"

@@ -17,9 +17,9 @@ from chatcli.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from chatcli.models import Message, Role, Usage, utc_now
+from chatcli.models import Message, ModelOptions, Role, Usage, utc_now
 from chatcli.providers import policy
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.providers.base import Delta
 from chatcli.providers.limiter import Limiter
 from chatcli.providers.offline import OfflineProvider
 from chatcli.providers.policy import ask
@@ -40,7 +40,9 @@ class ScriptedProvider:
         self.calls = 0
         self.closed = 0
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
         """Play the next script."""
         assert messages is PROMPT
         assert options == ModelOptions()
@@ -48,7 +50,7 @@ class ScriptedProvider:
         try:
             for step in self.scripts.pop(0):
                 if isinstance(step, Delta):
-                    yield step
+                    yield [step]
                 else:
                     raise step
         finally:
@@ -66,13 +68,13 @@ async def collect(
     provider: ScriptedProvider, limiter: Limiter | None = None, timeouts: Timeouts | None = None
 ) -> list[Delta]:
     asked = ask(provider, PROMPT, ModelOptions(), timeouts=timeouts or Timeouts(), limiter=limiter)
-    return [delta async for delta in asked]
+    return [delta async for deltas in asked for delta in deltas]
 
 
 async def collect_into(shown: list[str], provider: ScriptedProvider) -> None:
     """Collect texts so that they are there after an error."""
-    async for delta in ask(provider, PROMPT, ModelOptions(), timeouts=Timeouts()):
-        shown.append(delta.text)  # noqa: PERF401 - a comprehension would lose them
+    async for deltas in ask(provider, PROMPT, ModelOptions(), timeouts=Timeouts()):
+        shown.extend(delta.text for delta in deltas)
 
 
 def limiter_in(folder: Path, *, calls: int, period: str = "60") -> Limiter:
@@ -177,7 +179,7 @@ async def test_the_offline_model_is_not_limited(tmp_path: Path) -> None:
     limiter = limiter_in(tmp_path, calls=1)
     for _ in range(3):
         asked = ask(OfflineProvider(), PROMPT, ModelOptions(), timeouts=Timeouts(total=1), limiter=limiter)
-        assert "".join([delta.text async for delta in asked])
+        assert "".join([delta.text async for deltas in asked for delta in deltas])
 
 
 def loaded_by(code: str) -> set[str]:

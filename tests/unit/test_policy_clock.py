@@ -11,8 +11,8 @@ import pytest
 
 from chatcli.config import Timeouts
 from chatcli.errors import ProviderTimeout
-from chatcli.models import Message, Usage
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import Message, ModelOptions, Usage
+from chatcli.providers.base import Delta
 from chatcli.providers.policy import ask
 
 Step = Callable[[], Awaitable[object]]
@@ -66,14 +66,16 @@ class SteppingProvider:
         self.steps = steps
         self.closed = False
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
         """Yield a token after each step."""
         del messages, options
         try:
             for step in self.steps:
                 await step()
-                yield Delta(text="x")
-            yield Delta(finish_reason="stop")
+                yield [Delta(text="x")]
+            yield [Delta(finish_reason="stop")]
         finally:
             self.closed = True
 
@@ -106,7 +108,8 @@ async def stubborn() -> None:
 
 
 async def text_of(provider: SteppingProvider, timeouts: Timeouts = LIMITS) -> str:
-    return "".join([delta.text async for delta in ask(provider, [], ModelOptions(), timeouts=timeouts)])
+    asked = ask(provider, [], ModelOptions(), timeouts=timeouts)
+    return "".join([delta.text async for deltas in asked for delta in deltas])
 
 
 @leaping
@@ -119,8 +122,8 @@ async def test_a_slow_answer_is_no_silence() -> None:
 async def test_a_slow_reader_is_no_silence() -> None:
     """The provider's silence is measured while somebody waits for it, and only then."""
     text = ""
-    async for delta in ask(SteppingProvider(soon, soon, at_once, soon), [], ModelOptions(), timeouts=LIMITS):
-        text += delta.text
+    async for deltas in ask(SteppingProvider(soon, soon, at_once, soon), [], ModelOptions(), timeouts=LIMITS):
+        text += deltas[0].text
         await asyncio.sleep(15)
     assert text == "xxxx"
 
@@ -148,12 +151,14 @@ async def test_signs_of_life_are_no_tokens() -> None:
     """Events without text do not put off the end."""
 
     class Pinging(SteppingProvider):
-        async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
-            async for delta in super().stream(messages, options):
-                yield delta
+        async def stream(
+            self, messages: Sequence[Message], options: ModelOptions
+        ) -> AsyncGenerator[Sequence[Delta]]:
+            async for deltas in super().stream(messages, options):
+                yield deltas
             while True:
                 await soon()
-                yield Delta(usage=Usage(1, 1))
+                yield [Delta(usage=Usage(1, 1))]
 
     async with asyncio.timeout(1000):
         with pytest.raises(ProviderTimeout):

@@ -1,13 +1,13 @@
 """What `ChatService` promises about threads beyond what stores do."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chatcli.config import load_settings
 from chatcli.errors import InvalidRequest, InvalidText, ThreadNotFound
+from chatcli.frozen import replace
 from chatcli.models import Content, Message, Role, Thread, Turn, TurnState, utc_now
 from chatcli.service import ChatService
 from chatcli.service.cleanup import STEP

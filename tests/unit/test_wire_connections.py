@@ -18,10 +18,11 @@ import pytest
 
 from chatcli.config import load_settings
 from chatcli.errors import ChatcliError, ConfigError, ProviderUnavailable
-from chatcli.models import Message, Role, utc_now
+from chatcli.models import Message, ModelOptions, Role, utc_now
 from chatcli.providers import ModelSpec, open_provider
-from chatcli.providers.base import ModelOptions, Provider
+from chatcli.providers.base import Provider
 from chatcli.providers.wire import connection
+from chatcli.providers.wire.chat import DeltaReader
 
 DONE = b"data: [DONE]\n\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -104,7 +105,8 @@ async def provider_at(url: str, **environ: str) -> Any:
 
 async def answer_of(provider: Provider) -> str:
     messages = [Message("1", Role.HUMAN, "hi", utc_now())]
-    return "".join([delta.text async for delta in provider.stream(messages, ModelOptions())])
+    asked = provider.stream(messages, ModelOptions())
+    return "".join([delta.text async for deltas in asked for delta in deltas])
 
 
 async def end_has_come(provider: Any) -> None:
@@ -315,6 +317,15 @@ async def test_cancelling_hangs_up() -> None:
                 await server.ended.wait()
 
 
+def test_what_came_before_a_fault_counts() -> None:
+    """Although it came in the same piece."""
+    reader = DeltaReader()
+    found = reader.feed(event("a") + event("b") + b"data: {]\n\n" + event("c"))
+    assert [delta.text for delta in found] == ["a", "b"]
+    assert reader.over
+    assert isinstance(reader.failure, ValueError)
+
+
 @on_loops
 async def test_a_reader_that_stops_stops_the_server() -> None:
     """What is not read is not taken in: memory stays bounded, and nothing is lost."""
@@ -333,13 +344,13 @@ async def test_a_reader_that_stops_stops_the_server() -> None:
 
     async with running(Server(flood)) as port, provider_at(f"http://127.0.0.1:{port}/v1") as provider:
         stream = provider.stream([Message("1", Role.HUMAN, "hi", utc_now())], ModelOptions())
-        size = len((await anext(stream)).text)
+        size = sum(len(delta.text) for delta in await anext(stream))
         before = -1
         while before != sent:
             before = sent
             await asyncio.sleep(0.1)
         assert sent < count
-        size += sum([len(delta.text) async for delta in stream])
+        size += sum([len(delta.text) async for deltas in stream for delta in deltas])
         assert size == count * 50_000
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatcli.providers.base import ModelOptions
+from chatcli.models import ModelOptions
 
 if TYPE_CHECKING:
     from chatcli.config import Settings

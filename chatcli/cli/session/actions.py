@@ -42,9 +42,9 @@ async def choose_model(session: "Session", argument: str) -> None:
     """/model."""
     talk = session.talk
     if argument:
-        session.service.check_model(argument, talk.thread)
+        await session.service.find_model(argument, talk.thread)
         talk.choices.model = argument
-    view.tell(f"model: {visible_line(talk.model)}")
+    view.tell(f"model: {visible_line(await talk.find_model())}")
 
 
 async def choose_system(session: "Session", argument: str) -> None:

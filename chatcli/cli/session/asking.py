@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chatcli.cli import oneshot
 from chatcli.cli.oneshot import Manner
 from chatcli.cli.session.signals import SessionSignals
-from chatcli.events import Event, Failed, Finished, Started, Token
+from chatcli.events import Event, Failed, Finished, Token
 
 if TYPE_CHECKING:
     from chatcli.service import ChatService, TurnRequest
@@ -22,11 +22,6 @@ class Exchange:
     turn: "RunningTurn"
     text: str
     last: Finished | Failed
-
-    @property
-    def started(self) -> Started:
-        """The turn's first event."""
-        return self.turn.started
 
 
 class _Recorder:
@@ -64,7 +59,7 @@ async def exchange(
 
 async def _run(
     service: "ChatService", request: "TurnRequest", manner: Manner, signals: SessionSignals
-) -> Exchange:
+) -> Exchange | None:
     async with service.turn(request) as turn:
         writer = oneshot.open_writer(manner)
 
@@ -75,4 +70,6 @@ async def _run(
         events = _Recorder(turn)
         with signals.stopping(stop):
             last = await oneshot.show_text(events, writer, manner)
+    if not last.turn_id:  # it was stopped while it waited for its thread, and a server never began it
+        return None
     return Exchange(turn, "".join(events.pieces), last)

@@ -1,6 +1,7 @@
 """Completion at the session's prompt: commands, and what they take. Only Tab asks for it."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ class SessionCompleter(Completer):
 
     def __init__(self, service: "ChatService") -> None:
         self._service = service
-        self._paths = PathCompleter(expanduser=True, file_filter=lambda name: not FORBIDDEN.search(name))
+        self._paths = PathCompleter(expanduser=True, file_filter=lambda name: not re.search(FORBIDDEN, name))
         self._models: dict[str, tuple[str, ...]] = {}
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
@@ -77,9 +78,10 @@ class SessionCompleter(Completer):
                 )
 
     async def _model_names(self, word: str) -> AsyncGenerator[Completion, None]:
-        from chatcli.providers.table import known_names
-
-        names = [*known_names(self._service.settings)]
+        try:
+            names = [*await self._service.model_names()]
+        except ChatcliError:
+            return
         provider, colon, _ = word.partition(":")
         if colon:
             names.extend(f"{provider}:{model}" for model in await self._models_of(provider))
@@ -95,7 +97,7 @@ class SessionCompleter(Completer):
                     found = await self._service.models(f"{provider}:any")
             except (ChatcliError, TimeoutError):
                 return ()
-            self._models[provider] = tuple(model for model in found if not FORBIDDEN.search(model))
+            self._models[provider] = tuple(model for model in found if not re.search(FORBIDDEN, model))
         return self._models[provider]
 
     async def _files(self, word: str, event: CompleteEvent) -> AsyncGenerator[Completion, None]:

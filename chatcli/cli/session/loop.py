@@ -74,7 +74,7 @@ class Session:
             await self.switch((await self.service.last_used()).id)
         elif opening.thread is not None:
             await self.switch(opening.thread, make=True)
-        talk.service.check_model(talk.choices.model, talk.thread)
+        await talk.find_model()
         if not opening.quiet:
             view.tell("/help shows the commands, Ctrl-D ends the session")
 
@@ -96,6 +96,7 @@ class Session:
 
     async def _step(self) -> None:
         draft, self.draft = self.draft, ""
+        failure = ""
         text = await self.prompter.ask(draft)
         editing, self.editing = self.editing, False
         if not text.strip():
@@ -111,6 +112,7 @@ class Session:
         except (OutputClosed, EOFError, Ended):
             raise
         except ChatcliError as error:
+            failure = error.message
             view.tell_error(error)
         except Exception as error:
             if has_gone():
@@ -122,13 +124,16 @@ class Session:
             )
             self.draft = self.draft or text
         if self.signals.ended_by is None:
-            await self._look_around()
+            await self._look_around(failure)
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, failure: str) -> None:
+        """Look what has changed; what can't be found out is told, but not the same twice."""
         try:
             await self.talk.catch_up()
+            await self.talk.find_model()
         except ChatcliError as error:
-            view.tell_error(error)
+            if error.message != failure:
+                view.tell_error(error)
 
     async def _obey(self, name: str, argument: str, *, text: str) -> None:
         action = actions.ACTIONS.get(name)

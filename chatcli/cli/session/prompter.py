@@ -1,5 +1,6 @@
 """The line that is typed into: editing, history, search, paste, `$EDITOR`, completion, a status line."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class _Gate(Processor):
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         """Return the line as it may be shown."""
         fragments: StyleAndTextTuples = [
-            (fragment[0], FORBIDDEN.sub(_STAND_IN, fragment[1]))
+            (fragment[0], re.sub(FORBIDDEN, _STAND_IN, fragment[1]))
             for fragment in transformation_input.fragments
         ]
         return Transformation(fragments)

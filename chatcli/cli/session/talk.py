@@ -1,8 +1,10 @@
 """What a session knows of its conversation, and what can be done with it; no key is read here."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from chatcli.cli.oneshot import Manner
 from chatcli.cli.session import Opening, tally, view
@@ -50,6 +52,7 @@ class Talk:
         """The id of a thread that is yet to be made."""
         self._seen = 0
         """Index of the last turn that was shown."""
+        self._model = "no model"
         self._own: set[str] = set()
         """Turns of this session."""
 
@@ -100,7 +103,7 @@ class Talk:
         if self.thread is None:
             return
         try:
-            self.thread = await self.service.thread(self.thread.id)
+            self.thread, turns = await self.service.news(self.thread.id, self._seen)
         except ThreadNotFound:
             view.tell("the thread was deleted elsewhere; the next prompt begins a new one")
             self.begin()
@@ -110,7 +113,6 @@ class Talk:
             self._seen = self.thread.turn_count
             await self._count_again()
             return
-        turns = await self.service.store.turns(self.service.owner, self.thread.id, after=self._seen)
         finished = [turn for turn in turns if turn.state is not TurnState.RUNNING]
         foreign = [turn for turn in finished if turn.id not in self._own]
         if foreign:
@@ -198,32 +200,23 @@ class Talk:
 
     # What the status line shows ----------------------------------------------------------------
 
-    @property
-    def model(self) -> str:
-        """The model that will be asked."""
-        from chatcli.providers.table import resolve_model
-
-        settings = self.service.settings
-        spec = self.choices.model
-        if spec is None and settings.model is None and self.thread is not None:
-            spec = self.thread.model
-        return str(resolve_model(settings, spec))
+    async def find_model(self) -> str:
+        """Return the model that will be asked, and note it for the status line."""
+        self._model = "no model"
+        self._model = await self.service.find_model(self.choices.model, self.thread)
+        return self._model
 
     def status(self, width: int) -> str:
         """Return the line under the prompt: model, title, and what the thread has used."""
         from chatcli.cli.render import cells, shorten
         from chatcli.cli.terminal import visible_line
 
-        limit = self.service.settings.max_conversation_length
+        limit = self.service.context_messages
         right = f"{self.tally.tokens:,} tokens · context {min(self.tally.messages, limit)}/{limit}"
         files = len(self.choices.files)
         marks = [tally.count_of(files, "file")] * bool(files) + ["read only"] * self.read_only
         title = "new thread" if self.thread is None else self.thread.title
-        try:
-            model = self.model
-        except ChatcliError:
-            model = "no model"
-        left = visible_line(" · ".join([model, title, *marks]))
+        left = visible_line(" · ".join([self._model, title, *marks]))
         room = width - cells(right) - 2
         if room < len("new thread"):
             return shorten(left, width)

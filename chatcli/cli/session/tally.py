@@ -46,7 +46,7 @@ async def count(service: "ChatService", thread_id: str) -> Tally:
     """Count all turns of a thread, a page at a time."""
     tally = Tally()
     after = 0
-    while turns := await service.store.turns(service.owner, thread_id, after=after, limit=PAGE):
+    while turns := await service.turns_after(thread_id, after, limit=PAGE):
         tally.add(turns)
         after = turns[-1].index
     return tally

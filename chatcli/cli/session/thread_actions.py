@@ -7,14 +7,13 @@ from chatcli.cli import output
 from chatcli.cli.session import tally, view
 from chatcli.cli.session.arguments import needed, nothing, number_of
 from chatcli.cli.terminal import visible_line
-from chatcli.models import Turn, TurnState
+from chatcli.models import Turn
 from chatcli.text import check_text
 
 if TYPE_CHECKING:
     from chatcli.cli.session.loop import Session
 
 THREADS = 20
-WATCH_SECONDS = 0.25
 
 
 async def show_history(session: "Session", argument: str) -> None:
@@ -105,19 +104,12 @@ async def wait_for_turn(session: "Session", running: Turn) -> None:
     """Wait until a turn that another session runs has ended, and show it; Ctrl-C opens read only."""
     talk = session.talk
     thread = talk.require_thread()
-    stopped = asyncio.Event()
-    with session.signals.stopping(stopped.set):
-        while not stopped.is_set():
-            turns = await session.service.store.turns(
-                session.service.owner, thread.id, after=running.index - 1, limit=1
-            )
-            if not turns or turns[0].state is not TurnState.RUNNING:
-                await talk.catch_up()
-                return
-            try:
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await stopped.wait()
-            except TimeoutError:
-                continue
+    waiting = asyncio.ensure_future(session.service.turn_ended(thread.id, running))
+    with session.signals.stopping(waiting.cancel):
+        await asyncio.wait({waiting})
+    if not waiting.cancelled():
+        waiting.result()
+        await talk.catch_up()
+        return
     talk.read_only = True
     view.tell("read only: /switch to the thread again to look whether it is free")

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from chatcli import __version__
 from chatcli.errors import ChatcliError
-from chatcli.models import Message
-from chatcli.providers.base import Delta, ModelOptions
+from chatcli.models import Message, ModelOptions
+from chatcli.providers.base import Delta
 from chatcli.providers.faults import Faults
 from chatcli.providers.transport import ERROR_LIMIT, LINE_LIMIT
-from chatcli.providers.wire.chat import compose_body, read_delta
+from chatcli.providers.wire.chat import DeltaReader, compose_body
 from chatcli.providers.wire.connection import Connections, ConnectTimeout, Response
-from chatcli.providers.wire.events import EventReader
 from chatcli.providers.wire.framing import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -66,22 +65,22 @@ class WireProvider:
         """Whether a clean end of the stream with no finish reason means a cut answer."""
         return self._target.row.sends_finish_reason
 
-    async def stream(self, messages: Sequence[Message], options: ModelOptions) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, messages: Sequence[Message], options: ModelOptions
+    ) -> AsyncGenerator[Sequence[Delta]]:
         """Ask once and yield the answer as it arrives; see `Provider.stream`."""
         failure: ChatcliError | None = None
         try:
             body = compose_body(self._target, messages, options)
             async with await self._send("POST", "/chat/completions", body) as response:
-                reader = EventReader()
-                over = False
-                while not over and (data := await response.read()):
-                    for event in reader.feed(data):
-                        if event.startswith(b"[DONE]"):
-                            over = True
-                            break
-                        if (delta := read_delta(event)) is not None:
-                            yield delta
-                response.release()
+                reader = DeltaReader()
+                while not reader.over and (data := await response.read()):
+                    if came := reader.feed(data):
+                        yield came
+                if reader.failure is None:
+                    response.release()
+                else:
+                    failure = self._translate(reader.failure)
         except Exception as error:  # noqa: BLE001 - the gate: nothing foreign may pass
             failure = self._translate(error)
         if failure is not None:

@@ -4,14 +4,18 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chatcli.models import Message, Usage
-from chatcli.providers.base import Delta, ModelOptions
+from msgspec.json import Decoder
+
+from chatcli.models import Message, ModelOptions, Usage
+from chatcli.providers.base import Delta
 from chatcli.providers.messages import to_wire
+from chatcli.providers.wire.events import EventReader
 
 if TYPE_CHECKING:
     from chatcli.providers import Target
 
-_decode = json.JSONDecoder().decode
+_decode = Decoder().decode
+_decode_all = json.JSONDecoder().decode
 
 
 def compose_body(target: "Target", messages: Sequence[Message], options: ModelOptions) -> bytes:
@@ -33,6 +37,31 @@ def compose_body(target: "Target", messages: Sequence[Message], options: ModelOp
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+class DeltaReader:
+    """Finds the deltas in the body of an answer."""
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self.over = False
+        """Whether the rest of the body is of no interest."""
+        self.failure: Exception | None = None
+        """Why that is so, unless the answer has come to its end."""
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Return what `data` adds to the answer, up to its end or to what can't be read."""
+        found: list[Delta] = []
+        try:
+            for event in self._events.feed(data):
+                if event.startswith(b"[DONE]"):
+                    self.over = True
+                    break
+                if (delta := read_delta(event)) is not None:
+                    found.append(delta)
+        except Exception as error:  # noqa: BLE001 - what came before it counts
+            self.over, self.failure = True, error
+        return found
+
+
 def read_delta(event: bytes) -> Delta | None:
     """Return what an event adds to the answer, None where that is nothing.
 
@@ -42,7 +71,7 @@ def read_delta(event: bytes) -> Delta | None:
         ValueError, TypeError, LookupError, AttributeError, RecursionError: it is no chunk of an
         answer, or it is an error.
     """
-    chunk = _decode(event.decode())
+    chunk = _parse(event)
     if type(chunk) is not dict or chunk.get("error"):
         raise TypeError("an event is an object, and no error")
     text = reasoning = ""
@@ -64,6 +93,14 @@ def read_delta(event: bytes) -> Delta | None:
 
 
 _NOTHING: dict[str, Any] = {}
+
+
+def _parse(event: bytes) -> Any:
+    """Return the JSON of an event; what the fast parser refuses (half a surrogate pair) Python's may take."""
+    try:
+        return _decode(event)
+    except ValueError:
+        return _decode_all(event.decode())
 
 
 def _join(parts: list[Any]) -> str:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 BUFFER_LIMIT = 256 * 1024
 """Bytes that wait to be read before a connection takes no more in."""
-IDLE_LIMIT = 20
-"""Connections that are kept for later."""
+IDLE_LIMIT = 512
+"""Connections that are kept for later: a server with so many turns at once makes no new ones for the next."""
 IDLE_SECONDS = 30.0
 """How long they are."""
 _EYEBALLS = 0.25
@@ -22,6 +22,10 @@ _EYEBALLS = 0.25
 
 class ConnectTimeout(ConnectionFailed):
     """No connection was made in time."""
+
+
+class Untrusted(ConnectionFailed):
+    """The other side's certificate is not trusted, or is another's."""
 
 
 class NothingCame(ConnectionFailed):
@@ -41,8 +45,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
-        self._ended = False
-        self._broken = False
+        self._ended = self._broken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -213,8 +216,7 @@ class Connections:
         Raises:
             ConnectionFailed: there was no connection, or it was lost.
         """
-        connection = self._take()
-        if connection is not None:
+        if (connection := self._take()) is not None:
             try:
                 return await self._exchange(connection, request)
             except NothingCame:
@@ -227,9 +229,8 @@ class Connections:
             connection.write(request)
             while (parts := split_head(came)) is None:
                 came += await connection.read_some()
-            head, rest = parts
-            connection.put_back(rest)
-            return Response(self, connection, head)
+            connection.put_back(parts[1])
+            return Response(self, connection, parts[0])
         except BaseException as error:
             connection.abort()
             if isinstance(error, ConnectionFailed) and not came:
@@ -242,8 +243,15 @@ class Connections:
                 return await self._open()
         except TimeoutError:
             raise ConnectTimeout from None
-        except OSError:
-            raise ConnectionFailed from None
+        except OSError as error:
+            raise (Untrusted if self._is_untrusted(error) else ConnectionFailed) from None
+
+    def _is_untrusted(self, error: OSError) -> bool:
+        if self._open_tls is None:
+            return False
+        from ssl import SSLCertVerificationError
+
+        return isinstance(error, SSLCertVerificationError)
 
     async def _open(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -258,9 +266,11 @@ class Connections:
     def _take(self) -> Connection | None:
         """Return an idle connection on which nothing is left of what it carried before."""
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        while self._idle and self._idle[0][0] < oldest:  # they are kept in the order of their times
+            self._idle.popleft()[1].abort()
         while self._idle:
-            since, connection, body = self._idle.pop()
-            if since >= oldest and _is_free(connection, body):
+            _, connection, body = self._idle.pop()
+            if _is_free(connection, body):
                 return connection
             connection.abort()
         return None

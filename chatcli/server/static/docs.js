@@ -14,7 +14,9 @@ function typeOf(schema) {
     const name = schema.$ref.split("/").pop();
     return element("a", { href: "#schema-" + name, textContent: name });
   }
-  if (schema.anyOf) return join(schema.anyOf.filter(one => one.type !== "null").map(typeOf));
+  const kinds = schema.anyOf || schema.oneOf;
+  if (kinds) return join(kinds.filter(one => one.type !== "null").map(typeOf));
+  if (schema.const) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map(one => JSON.stringify(one)).join(" | ");
   if (schema.type === "array") return join(["list of ", typeOf(schema.items)], "");
   return [schema.type, schema.format].filter(Boolean).join(", ");

@@ -25,6 +25,8 @@ def read_thread(document: Any) -> Thread:
         created_at=parse_time(document["created_at"]),
         updated_at=parse_time(document["updated_at"]),
         archived_at=None if archived_at is None else parse_time(archived_at),
+        system=document.get("system"),
+        model=document.get("model"),
     )
 
 

@@ -7,11 +7,20 @@ import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from chatcli.errors import ChatcliError, InvalidRequest, ProviderIncomplete, ThreadBusy, TooLong
-from chatcli.events import Event, Failed, Finished, Started
+from chatcli.errors import (
+    ChatcliError,
+    InvalidRequest,
+    NotSaved,
+    ProviderIncomplete,
+    ThreadBusy,
+    ThreadNotFound,
+    TooLong,
+)
+from chatcli.events import Event, Failed, Finished, Started, Token
 from chatcli.models import Role, Turn, TurnState
 from chatcli.providers.wire.framing import ConnectionFailed
-from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_event
+from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_event, read_turn
+from chatcli.service.remote.moving import LARGEST_BODY
 from chatcli.text import new_id
 
 if TYPE_CHECKING:
@@ -19,8 +28,6 @@ if TYPE_CHECKING:
     from chatcli.service import ChatService, TurnRequest
     from chatcli.service.remote.client import Client
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes of a request that a server takes."""
 LONGEST_LINE = 64 * 1024 * 1024
 LONGEST_WAIT = 3600.0
 """Seconds that a server waits for a thread."""
@@ -42,6 +49,9 @@ class RemoteTurn:
         self._sending: asyncio.Future[Response] | None = None
         self._response: Response | None = None
         self._stopped = False
+        self._pieces: list[str] = []
+        """What came of the answer."""
+        self._last: Finished | Failed | None = None
 
     def stop(self) -> None:
         """End the answer here: hang up. The reader still gets the last event."""
@@ -63,8 +73,12 @@ class RemoteTurn:
             async for event in self._read(self._response, deadline):
                 if isinstance(event, Started):
                     self._started = event
+                elif isinstance(event, Token):
+                    self._pieces.append(event.content)
+                elif isinstance(event, Finished | Failed):
+                    self._last = event
                 yield event
-                if isinstance(event, Finished | Failed):
+                if self._last is not None:
                     return
         except asyncio.CancelledError:
             if not self._stopped:
@@ -73,7 +87,25 @@ class RemoteTurn:
             pass
         except TimeoutError:
             raise self._client.too_slow(self._client.timeouts.total) from None
-        yield await self._end() if self._stopped else self._cut()
+        self._last = await self._end() if self._stopped else self._cut()
+        yield self._last
+
+    async def save_again(self) -> Finished | Failed:
+        """Let the server store the end of a turn that is over, if it has not; return it as it is now."""
+        last = self._last
+        assert last is not None  # noqa: S101 - only a turn that is over is saved again
+        path = f"/threads/{last.thread_id}/turns/{last.turn_id}/save"
+        try:
+            turn = await self._client.ask("PUT", path, read_turn)
+        except ChatcliError as error:
+            return Failed(last.thread_id, last.turn_id, last.state, False, error)
+        if turn.answer.startswith("".join(self._pieces)):
+            return Finished(last.thread_id, turn.id, turn.state, True, turn.finish_reason, turn.usage)
+        less = NotSaved(
+            f"the server kept the turn as {turn.state.value}, without all of the answer that is here",
+            hint="it is on the screen, and in /copy",
+        )
+        return Failed(last.thread_id, last.turn_id, turn.state, False, less)
 
     # Asking ------------------------------------------------------------------------------------
 
@@ -104,13 +136,8 @@ class RemoteTurn:
 
     def _compose(self) -> dict[str, object]:
         request = self._request
-        if not isinstance(request.prompt, str):
-            raise InvalidRequest(
-                "a server takes text alone, and this message has a picture",
-                hint="ask where the store is, without --server or CHATCLI_SERVER",
-            )
         wishes = {
-            "input": request.prompt,
+            "input": request.prompt if isinstance(request.prompt, str) else list(request.prompt),
             "thread_id": self._thread_id,
             "must_exist": request.must_exist or None,
             "model": request.model,
@@ -184,6 +211,24 @@ class RemoteTurn:
             return turn.id == self._started.turn_id
         prompts = [message.content for message in turn.messages if message.role is Role.HUMAN]
         return turn.state in {TurnState.RUNNING, TurnState.INTERRUPTED} and prompts == [self._request.prompt]
+
+
+async def follow(client: "Client", path: str) -> None:
+    """Read the stream of a turn until it has ended; a turn of another process is looked at again."""
+    while True:
+        try:
+            async with await client.send("GET", path) as response:
+                while await response.read():
+                    pass
+                response.release()
+        except ThreadBusy as error:
+            await asyncio.sleep(max(1.0, error.retry_after or 0.0))
+        except ThreadNotFound:
+            return
+        except ConnectionFailed:
+            raise client.lost() from None
+        else:
+            return
 
 
 def _new_thread_id(key: str | None) -> str:

@@ -49,9 +49,7 @@ class Export:
         """Return the line of a thread."""
         self.threads += 1
         self.turns += len(turns)
-        return self._count(
-            {**thread.to_json(), "system": thread.system, "turns": [turn.to_json() for turn in turns]}
-        )
+        return self._count(write_document(thread, turns))
 
     def trailer(self) -> str:
         """Return the last line."""
@@ -95,11 +93,21 @@ def read_export(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
         if "sha256" in document:
             return
         try:
-            yield _thread_of(document), tuple(map(_turn_of, document["turns"]))
+            yield read_document(document)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InvalidText(
                 f"line {number} of the export is no thread", hint="see `chatcli export --help`"
             ) from None
+
+
+def read_document(document: dict[str, Any]) -> tuple[Thread, tuple[Turn, ...]]:
+    """Return the thread of a line, and its turns; what is none raises an error of Python's own."""
+    return _thread_of(document), tuple(map(_turn_of, document["turns"]))
+
+
+def write_document(thread: Thread, turns: tuple[Turn, ...]) -> dict[str, Any]:
+    """Return what the line of a thread holds."""
+    return {**thread.to_json(), "system": thread.system, "turns": [turn.to_json() for turn in turns]}
 
 
 def _trailer(threads: int, digest: str) -> str:
