@@ -53,7 +53,7 @@ def test_a_conversation(remote: Chatcli) -> None:
         person.wait_for("took back the last turn · as it was: /switch ")
         person.wait_for_prompt()
         person.send("/edit")
-        person.wait_for("> read it")
+        person.wait_for(lambda: person.written[-2] == "  ```")  # the file came with the prompt
         person.type(CTRL_C)
         person.send("/undo")
         person.wait_for("context 2/20")
