@@ -2,7 +2,7 @@
 
 The request to the model leaves before LangGraph is even imported (that takes longer than many a
 provider needs for its first token), so the model node finds the answer on its way and takes it over: its
-tokens go straight to the reader, the whole of it into the state, which the saver commits.
+tokens go to LangGraph's stream writer, the whole of it into the state, which the saver commits.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ async def take_answer(
 ) -> dict[str, list[AIMessage]]:
     """Return the model's answer as a message; raise the error that it ended with."""
     answer = runtime.context.answer
-    await answer.wait()
+    async for piece in answer.follow():
+        runtime.stream_writer(piece)
     if answer.error is not None:
         raise answer.error
     return {"messages": [_message(runtime.context)]}

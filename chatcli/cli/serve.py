@@ -50,6 +50,10 @@ def serve(
     receive_timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long a request may take to arrive.")
     ] = 10.0,
+    max_body: Annotated[
+        int,
+        typer.Option(min=1, max=64, metavar="MIB", help="How large pictures and threads may be."),
+    ] = 1,
     http: Annotated[
         str, typer.Option(metavar="PARSER", help="The HTTP parser: auto, httptools or h11.")
     ] = "auto",
@@ -84,6 +88,7 @@ def serve(
         grace=grace,
         stall=stall_timeout,
         receive=receive_timeout,
+        max_body=max_body,
         log_messages=log_messages,
         store=store,
         env_file=None if env_file is None else env_file.absolute(),

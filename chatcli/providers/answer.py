@@ -1,4 +1,4 @@
-"""An answer on its way: fetched once, waited for by whoever needs it, kept however it ends."""
+"""An answer on its way: fetched once, followed by whoever needs it, kept however it ends."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from chatcli.errors import ChatcliError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from chatcli.models import Usage
     from chatcli.providers.base import Delta
@@ -32,7 +32,8 @@ class Answer:
         self.usage: Usage | None = None
         self.error: ChatcliError | None = None
         self.finished = False
-        self._over = asyncio.Event()
+        self._over = False
+        self._news = asyncio.Event()
 
     @property
     def text(self) -> str:
@@ -53,7 +54,8 @@ class Answer:
             logger.debug("the model call failed", exc_info=True)
             self.error = ChatcliError("the model call failed unexpectedly", hint="see LOG_LEVEL=DEBUG")
         finally:
-            self._over.set()
+            self._over = True
+            self._news.set()
 
     async def _take_in(self, stream: "AsyncGenerator[Sequence[Delta]]", emit: Emit) -> None:
         async with aclosing(stream):
@@ -63,9 +65,21 @@ class Answer:
                         self.pieces.append(delta.text)
                     self.finish_reason = delta.finish_reason or self.finish_reason
                     self.usage = delta.usage or self.usage
+                self._news.set()
                 await emit(deltas)
         self.finished = True
 
-    async def wait(self) -> None:
-        """Return when `fetch` is over."""
-        await self._over.wait()
+    async def follow(self) -> "AsyncIterator[str]":
+        """Yield the text from its beginning on, as it comes, until `fetch` is over.
+
+        What came together is yielded as one piece.
+        """
+        seen = 0
+        while True:
+            self._news.clear()
+            if seen < len(self.pieces):
+                news, seen = self.pieces[seen:], len(self.pieces)
+                yield "".join(news)
+            if self._over:
+                return
+            await self._news.wait()

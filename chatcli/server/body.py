@@ -14,8 +14,6 @@ from chatcli.errors import InvalidRequest, InvalidText
 from chatcli.server.problems import BadRequest, BodyTooLarge, TooSlow, WrongMediaType
 
 MAX_BYTES = 1024 * 1024
-MAX_LARGE_BYTES = 64 * 1024 * 1024
-"""What a body may have that holds pictures, or whole threads."""
 SLOWEST = 128 * 1024
 """Bytes a second that a body may take to arrive, beyond the seconds that each has."""
 MAX_DEPTH = 64
@@ -89,7 +87,10 @@ async def _read(scope: Scope, receive: Receive, seconds: float, limit: int) -> b
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body has more than {limit} bytes", hint="send less")
+    return BodyTooLarge(
+        f"the body has more than {limit} bytes",
+        hint="send less; with chatcli serve --max-body pictures and threads may have more",
+    )
 
 
 def _parse(data: bytes) -> Any:

@@ -12,7 +12,6 @@ from chatcli.frozen import replace
 from chatcli.models import Content, ModelOptions, Turn, TurnState, text_of
 from chatcli.server import schemas
 from chatcli.server.api import Api
-from chatcli.server.body import MAX_LARGE_BYTES
 from chatcli.server.exchange import GONE, exchange_of
 from chatcli.server.live import LiveTurn, Reader
 from chatcli.server.past import replay
@@ -41,7 +40,7 @@ _SHAPING = {"system", "title", "temperature", "max_tokens", "save"}
 
 async def stream(api: Api, request: Request) -> EventStream:
     """Answer a prompt as a stream."""
-    asked = await read_body(api, request, schemas.StreamRequest, limit=MAX_LARGE_BYTES)
+    asked = await read_body(api, request, schemas.StreamRequest, limit=api.options.max_body_bytes)
     live = await _begin(
         api,
         request,

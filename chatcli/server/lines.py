@@ -1,6 +1,5 @@
 """Answers that are made line by line while they are sent, in the memory of one line."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -8,31 +7,25 @@ from contextlib import aclosing
 from starlette.types import Receive, Scope, Send
 
 from chatcli.errors import ChatcliError
-from chatcli.server.exchange import GONE, cut_connection, exchange_of
+from chatcli.server.exchange import GONE, exchange_of
 from chatcli.server.problems import problem
 from chatcli.server.wire import NDJSON, unless_gone
 
 
 class LineStream:
-    """Lines that end when the client hangs up, or takes nothing.
+    """Lines that end when the client hangs up; one that takes nothing is cut off by its connection.
 
     What is wrong before the first line is raised, and answered with a status; what goes wrong later
     is the last line.
     """
 
-    def __init__(self, lines: AsyncGenerator[str], *, stall: float) -> None:
+    def __init__(self, lines: AsyncGenerator[str]) -> None:
         self._lines = lines
-        self._stall = stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the lines."""
         exchange = exchange_of(scope)
-        try:
-            delivered = await unless_gone(self._deliver(send, exchange.request_id), receive)
-        except TimeoutError:
-            await cut_connection(scope, receive)
-            delivered = False
-        if not delivered:
+        if not await unless_gone(self._deliver(send, exchange.request_id), receive):
             exchange.complete = False
             exchange.status = exchange.status or GONE
 
@@ -47,16 +40,16 @@ class LineStream:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 async for line in lines:
-                    await self._send(send, held, more=True)
+                    await _send(send, held, more=True)
                     held = line
             except ChatcliError as error:
-                await self._send(send, held, more=True)
+                await _send(send, held, more=True)
                 held = write_line({"type": "error", "error": problem(error, request_id)})
-            await self._send(send, held, more=False)
+            await _send(send, held, more=False)
 
-    async def _send(self, send: Send, line: str, *, more: bool) -> None:
-        async with asyncio.timeout(self._stall):
-            await send({"type": "http.response.body", "body": line.encode(), "more_body": more})
+
+async def _send(send: Send, line: str, *, more: bool) -> None:
+    await send({"type": "http.response.body", "body": line.encode(), "more_body": more})
 
 
 def write_line(document: Mapping[str, object]) -> str:

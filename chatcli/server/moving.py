@@ -10,7 +10,6 @@ from chatcli.errors import ChatcliError, InvalidRequest
 from chatcli.models import format_time, utc_now
 from chatcli.server import schemas
 from chatcli.server.api import Api
-from chatcli.server.body import MAX_LARGE_BYTES
 from chatcli.server.exchange import exchange_of
 from chatcli.server.lines import LineStream, write_line
 from chatcli.server.problems import problem
@@ -23,17 +22,17 @@ from chatcli.stores.base import Expiry
 async def cleanup(api: Api, request: Request) -> LineStream:
     """Remove threads that were not used for long, and tell of each step."""
     asked = await read_body(api, request, schemas.CleanupRequest)
-    return LineStream(_clean_up(api, find_service(api, request), asked), stall=api.options.stall)
+    return LineStream(_clean_up(api, find_service(api, request), asked))
 
 
 async def export(api: Api, request: Request) -> LineStream:
     """Write all threads as `chatcli export` does, least recently used first."""
-    return LineStream(_export(find_service(api, request)), stall=api.options.stall)
+    return LineStream(_export(find_service(api, request)))
 
 
 async def import_threads(api: Api, request: Request) -> Response:
     """Write threads of an export; what is there already stays as it is."""
-    asked = await read_body(api, request, schemas.ImportRequest, limit=MAX_LARGE_BYTES)
+    asked = await read_body(api, request, schemas.ImportRequest, limit=api.options.max_body_bytes)
     service = find_service(api, request)
     request_id = exchange_of(request.scope).request_id
     threads = map(schemas.read_imported, asked.threads)

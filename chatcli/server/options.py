@@ -29,6 +29,8 @@ class ServeOptions:
     """Seconds after which a reader that takes nothing is dropped."""
     receive: float = RECEIVE_SECONDS
     """Seconds that the head, and then the body, of a request may take to arrive."""
+    max_body: int = 1
+    """Mebibytes that a body may have which holds pictures, or whole threads."""
     log_messages: bool = False
     """Whether prompts and answers are logged, too, where the level is DEBUG."""
     store: str | None = None
@@ -36,6 +38,11 @@ class ServeOptions:
     model: str | None = None
     metrics_dir: Path | None = None
     """Where several workers keep their counters."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Bytes that a body may have which holds pictures, or whole threads."""
+        return self.max_body * 1024 * 1024
 
     @property
     def is_public(self) -> bool:

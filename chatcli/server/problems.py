@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from starlette.responses import Response
 
-from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
+from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy, TooLong
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -45,10 +45,8 @@ class NotKept(InvalidRequest):
     http_status: ClassVar[int] = 410
 
 
-class BodyTooLarge(InvalidRequest):
+class BodyTooLarge(TooLong):
     """The body is larger than any valid one."""
-
-    http_status: ClassVar[int] = 413
 
 
 class WrongMediaType(InvalidRequest):

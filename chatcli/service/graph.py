@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 GRAPH = "chatcli.agent"
 """The module that imports LangGraph."""
 
+SWITCH_SECONDS = 0.0001
+"""After how long the import lets another thread go on: five milliseconds, which is what Python thinks
+enough, are waited for at each step on the way of the first token."""
+
 _HTTPX_COMMAND = "httpx._main"
 """httpx imports its own command line, and Rich and Click with it, where it finds them installed."""
 
@@ -47,14 +51,16 @@ def import_graph() -> None:
     """
     if GRAPH in sys.modules:
         return
-    collecting = gc.isenabled()
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
+    sys.setswitchinterval(SWITCH_SECONDS)
     hidden = sys.modules.setdefault(_HTTPX_COMMAND, cast("ModuleType", None)) is None
     try:
         importlib.import_module(GRAPH)
     finally:
         if hidden:
             del sys.modules[_HTTPX_COMMAND]
+        sys.setswitchinterval(interval)
         if collecting:
             gc.freeze()
             gc.enable()

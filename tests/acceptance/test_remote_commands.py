@@ -178,15 +178,21 @@ def test_pictures(both: Callable[..., Run], chatcli: Chatcli) -> None:
     both("export", "look")
 
 
-def test_a_large_picture(remote: Chatcli, fake_provider: FakeProvider) -> None:
-    """One of 20 MiB is sent, as without a server; one byte more is refused by the command itself."""
+def test_a_large_picture(remote: Chatcli, fake_provider: FakeProvider, tmp_path: Path) -> None:
+    """One of 20 MiB goes to a server that takes it; one byte more is refused by the command itself."""
+    words = ("chat", "-t", "large", "-f", "large.png", "what is this?", *OFFLINE)
     path = remote.home / "large.png"
     path.write_bytes(PNG.ljust(20 * 1024 * 1024, b"\1"))
-    done = remote("chat", "-t", "large", "-f", "large.png", "what is this?", "-m", "offline")
-    assert done.returncode == 0, done.stderr
-    path.write_bytes(PNG.ljust(20 * 1024 * 1024 + 1, b"\1"))
-    assert remote("chat", "-f", "large.png", "what is this?").returncode == 65
-    assert not fake_provider.requests()
+    refused = remote(*words)
+    assert refused.returncode == 65, refused.stderr
+    assert b"--max-body" in refused.stderr
+    with serving(tmp_path / "generous", "--max-body", "64", provider=fake_provider) as server:
+        there = remote.with_environment(CHATCLI_SERVER=server.url, CHATCLI_API_TOKEN=TOKENS["local"])
+        done = there(*words)
+        assert done.returncode == 0, done.stderr
+        path.write_bytes(PNG.ljust(20 * 1024 * 1024 + 1, b"\1"))
+        assert there(*words).returncode == 65
+        assert server.call("GET", "/threads/large", owner="local").json()["turn_count"] == 1
 
 
 def test_the_picture_reaches_the_model(remote: Chatcli, online: Chatcli, fake_provider: FakeProvider) -> None:

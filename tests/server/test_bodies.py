@@ -77,17 +77,19 @@ def test_a_deep_body_is_no_trouble(server: Server) -> None:
     assert post(server, body, path="/chat/stream")[0] == 200
 
 
-def test_large_bodies_are_refused_in_flat_memory(each_parser: Server) -> None:
+@pytest.mark.parametrize("path", [b"/chat", b"/chat/stream"])
+def test_large_bodies_are_refused_in_flat_memory(each_parser: Server, path: bytes) -> None:
     """Declared, or in pieces: 413 after a mebibyte; what more comes is not kept."""
     fields = HEAD + f"Authorization: Bearer {each_parser.token}\r\n".encode()
     fields += b"Content-Type: application/json\r\n"
-    declared = b"POST /chat HTTP/1.1\r\n" + fields + b"Content-Length: 100000000\r\n\r\n"
+    start = b"POST " + path + b" HTTP/1.1\r\n"
+    declared = start + fields + b"Content-Length: 100000000\r\n\r\n"
     before = memory_of(each_parser)
     with each_parser.connect() as connection:
         connection.sendall(declared)
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
     with each_parser.connect() as connection:
-        connection.sendall(b"POST /chat HTTP/1.1\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(start + fields + b"Transfer-Encoding: chunked\r\n\r\n")
         piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         try:
             for _ in range(1600):

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from chatcli.models import format_time, utc_now
 from chatcli.text import new_id
 from tests.cli.seed import insert
 from tests.fake_provider import FakeProvider
-from tests.server.peer import Server
+from tests.server.peer import Server, serving
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 NO_THREAD = "nobodys"
@@ -158,13 +159,15 @@ def test_pictures_are_parts_of_the_input(server: Server, fake_provider: FakeProv
         assert server.call("POST", "/chat/stream", json={"input": parts}).status_code == 422
 
 
-def test_only_what_may_be_large_is_read(server: Server) -> None:
-    """A picture of megabytes is taken; a prompt in one piece keeps to a mebibyte."""
+def test_only_what_may_be_large_is_read(server: Server, fake_provider: FakeProvider, tmp_path: Path) -> None:
+    """A picture of megabytes is taken where the server was told to; all else keeps to a mebibyte."""
     url = "data:image/png;base64," + "A" * (3 * 1024 * 1024)
     body = {"input": [{"type": "image_url", "image_url": {"url": url}}], "model": "offline"}
-    assert server.call("POST", "/chat/stream", json=body).status_code == 200
-    assert server.call("POST", "/threads/x/fork", json={"title": url}).status_code == 413
-    assert server.chat(url).status_code == 413
+    assert server.call("POST", "/chat/stream", json=body).status_code == 413
+    with serving(tmp_path, "--max-body", "4", provider=fake_provider) as generous:
+        assert generous.call("POST", "/chat/stream", json=body).status_code == 200
+        assert generous.call("POST", "/threads/x/fork", json={"title": url}).status_code == 413
+        assert generous.chat(url).status_code == 413
 
 
 def test_models_are_told(server: Server) -> None:

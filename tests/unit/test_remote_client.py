@@ -162,13 +162,14 @@ def imported(*names: str) -> bytes:
 
 
 async def test_imports_are_sent_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as fit; one that is unsound is not sent; one that is too large for a server is told."""
+    """As many as fit; one that is unsound is not sent; one that is too large for the server is told."""
     monkeypatch.setattr(moving_module, "BATCH_THREADS", 2)
-    monkeypatch.setattr(moving_module, "LARGEST_BODY", 10_000)
+    monkeypatch.setattr(moving_module, "BATCH_BYTES", 10_000)
     threads = [talk("a"), talk("b", "\0"), talk("c"), talk("d"), talk("e", "x" * 9_000)]
-    async with server_of(imported("a"), imported("c", "d")) as (service, requests):
+    refused = answer(json.dumps(problem("too-long", 413)), status=413)
+    async with server_of(imported("a"), imported("c", "d"), refused) as (service, requests):
         found = {thread.id: outcome async for thread, outcome in service.import_threads(threads)}
-    assert bodies(requests) == [["a"], ["c", "d"]]
+    assert bodies(requests) == [["a"], ["c", "d"], ["e"]]
     assert [found[name] for name in "acd"] == [True, True, True]
     assert isinstance(found["b"], InvalidText)
     assert isinstance(found["e"], TooLong)

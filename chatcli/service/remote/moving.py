@@ -15,9 +15,7 @@ from chatcli.stores.base import Expiry, Sweep
 if TYPE_CHECKING:
     from chatcli.service.remote.client import Client
 
-LARGEST_BODY = 64 * 1024 * 1024
-"""Bytes of a request with pictures or threads that a server takes."""
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 768 * 1024
 BATCH_THREADS = 200
 """How much is imported with one request, if a single thread is not more."""
 
@@ -95,12 +93,6 @@ class _Cargo:
             self.outcome = error
             return
         self.data = json.dumps(write_document(thread, tuple(turns)))
-        if len(self.data) > LARGEST_BODY - 1024:
-            self.outcome = TooLong(
-                f"thread {thread.id} has {len(self.data)} bytes, more than the {LARGEST_BODY} "
-                "that a server takes",
-                hint="import it where the store is",
-            )
 
 
 def _batches(threads: Iterable[Whole]) -> Iterator[list[_Cargo]]:
@@ -125,7 +117,7 @@ async def _send(client: "Client", batch: Sequence[_Cargo], *, dry_run: bool) -> 
     body = f'{{"dry_run": {json.dumps(dry_run)}, "threads": [{threads}]}}'.encode()
     try:
         outcomes = await client.ask("POST", "/import", _outcomes, body)
-    except (InvalidRequest, InvalidText) as error:
+    except (InvalidRequest, InvalidText, TooLong) as error:
         if len(batch) == 1:
             batch[0].outcome = error
             return

@@ -14,13 +14,11 @@ from chatcli.errors import (
     ProviderIncomplete,
     ThreadBusy,
     ThreadNotFound,
-    TooLong,
 )
 from chatcli.events import Event, Failed, Finished, Started, Token
 from chatcli.models import Role, Turn, TurnState
 from chatcli.providers.wire.framing import ConnectionFailed
 from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_event, read_turn
-from chatcli.service.remote.moving import LARGEST_BODY
 from chatcli.text import new_id
 
 if TYPE_CHECKING:
@@ -122,11 +120,6 @@ class RemoteTurn:
 
     async def _ask(self, on_busy: str) -> "Response":
         body = json.dumps({**self._compose(), "on_busy": on_busy}).encode()
-        if len(body) > LARGEST_BODY:
-            raise TooLong(
-                f"the message makes a request of {len(body)} bytes, more than the {LARGEST_BODY} "
-                "that a server takes"
-            )
         key = self._request.idempotency_key
         headers = {} if key is None else {"idempotency-key": _check_key(key)}
         self._sending = asyncio.ensure_future(self._client.send("POST", "/chat/stream", body, headers))
