@@ -1,6 +1,8 @@
 """chatcli's own export: what went in comes out, byte for byte, and damage is never taken for text."""
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -111,10 +113,21 @@ def test_no_shorter_or_longer_export_is_accepted() -> None:
             next(read_export(io.BytesIO(damaged)))
 
 
+@pytest.mark.parametrize("part", [{"type": "text"}, {"type": "text", "text": 1}, {"text": "x"}, "x"])
+def test_a_part_that_is_none_is_refused(part: object) -> None:
+    """Content that nothing could show gets no further, though the checksum is right."""
+    head, line, _ = written(one()).splitlines(keepends=True)
+    document = json.loads(line)
+    document["turns"][0]["messages"][0]["content"] = [part]
+    body = head + json.dumps(document).encode() + b"\n"
+    digest = hashlib.sha256(body).hexdigest()
+    data = body + f'{{"threads":1,"sha256":"{digest}"}}\n'.encode()
+    with pytest.raises(InvalidText, match="line 2"):
+        next(read_export(io.BytesIO(data)))
+
+
 def test_a_newer_export_is_refused() -> None:
     """A version that is not known is named, with what to do."""
-    import hashlib
-
     head = b'{"chatcli_export":2}\n'
     digest = hashlib.sha256(head).hexdigest()
     data = head + f'{{"threads":0,"sha256":"{digest}"}}\n'.encode()

@@ -209,6 +209,17 @@ async def test_idle_connections_expire(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(provider._connections._idle) == 1
 
 
+async def test_idle_connections_are_closed_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that is not used any more leaves no sockets behind, whether it was closed or not."""
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.05)
+    server = Server(WHOLE)
+    async with running(server) as port, provider_at(f"http://127.0.0.1:{port}/v1") as provider:
+        assert await answer_of(provider) == "hi"
+        async with asyncio.timeout(30):
+            await server.ended.wait()
+        assert not provider._connections._idle
+
+
 def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter, *, data: bytes = b"") -> Awaitable[None]:
     writer.write(data)
     writer.close()

@@ -206,6 +206,7 @@ class Connections:
         self._open_tls = open_tls
         self._connect_timeout = connect_timeout
         self._idle: deque[tuple[float, Connection, Body]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def send(self, request: bytes) -> Response:
         """Send a request and return the response when its head is there.
@@ -265,9 +266,7 @@ class Connections:
 
     def _take(self) -> Connection | None:
         """Return an idle connection on which nothing is left of what it carried before."""
-        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
-        while self._idle and self._idle[0][0] < oldest:  # they are kept in the order of their times
-            self._idle.popleft()[1].abort()
+        self._expire()
         while self._idle:
             _, connection, body = self._idle.pop()
             if _is_free(connection, body):
@@ -277,12 +276,27 @@ class Connections:
 
     def keep(self, connection: Connection, body: Body) -> None:
         """Keep a connection on which the end of `body` has come, or is about to."""
-        self._idle.append((asyncio.get_running_loop().time(), connection, body))
+        loop = asyncio.get_running_loop()
+        self._idle.append((loop.time(), connection, body))
         if len(self._idle) > IDLE_LIMIT:
+            self._idle.popleft()[1].abort()
+        self._timer = self._timer or loop.call_later(IDLE_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Close what was idle for too long, even if nobody asks this origin any more."""
+        self._expire()
+        when = self._idle[0][0] + IDLE_SECONDS if self._idle else None
+        self._timer = None if when is None else asyncio.get_running_loop().call_at(when, self._look)
+
+    def _expire(self) -> None:
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        while self._idle and self._idle[0][0] <= oldest:  # they are kept in the order of their times
             self._idle.popleft()[1].abort()
 
     async def aclose(self) -> None:
         """Close what is idle."""
+        if self._timer is not None:
+            self._timer.cancel()
         while self._idle:
             self._idle.pop()[1].abort()
         # Transports close their sockets in the loop's next round.

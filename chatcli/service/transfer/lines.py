@@ -163,13 +163,19 @@ def _turn_of(document: dict[str, Any]) -> Turn:
 def _message_of(document: dict[str, Any]) -> Message:
     content = document["content"]
     if not isinstance(content, str):
-        content = tuple({**part} for part in content)
+        content = tuple(map(_part_of, content))
     return Message(
         id=_text(document["id"]),
         role=Role(document["role"]),
         content=content,
         timestamp=parse_time(document["timestamp"]),
     )
+
+
+def _part_of(document: dict[str, Any]) -> dict[str, Any]:
+    if document["type"] == "text":
+        _text(document["text"])
+    return {**document}
 
 
 def _text(value: object) -> str:
