@@ -54,6 +54,36 @@ async def test_locked_by_another_program(store: SqliteStore, path: Path) -> None
     assert [turn.index for turn in await store.turns(LOCAL_OWNER, "tea")] == [1, 2]
 
 
+async def test_killed_while_the_log_was_written_back(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+    """The first page tells of pages that did not reach the file any more: the log still has them all."""
+    await say(store)
+    write_back(path)
+    for _ in range(9):
+        await say(store, prompt="x" * 9_000)
+    again = SqliteStore(str(half_written_back(path, tmp_path)), runner=Threaded())
+    assert len(await again.turns(LOCAL_OWNER, "tea")) == 10
+    await say(again)
+    assert len(await again.turns(LOCAL_OWNER, "tea")) == 11
+    await again.aclose()
+
+
+def write_back(path: Path) -> None:
+    """Write the log into the file, and empty it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def half_written_back(path: Path, folder: Path) -> Path:
+    """Return a copy of a store as a kill leaves it after the first page of its log reached the file."""
+    whole, left = folder / "whole.db", folder / "left.db"
+    for copy in (whole, left):
+        shutil.copy(path, copy)
+        shutil.copy(f"{path}-wal", f"{copy}-wal")
+    write_back(whole)
+    left.write_bytes(whole.read_bytes()[:4096] + left.read_bytes()[4096:])
+    return left
+
+
 async def test_waiting_blocks_no_other_call(path: Path) -> None:
     """While one call waits for the lock, others of the same store are served, and then it succeeds."""
     store = SqliteStore(str(path), runner=Threaded())

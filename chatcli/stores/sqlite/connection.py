@@ -11,7 +11,15 @@ from typing import TypeVar
 
 from chatcli.errors import ChatcliError, ConfigError, StoreUnavailable
 from chatcli.stores.sqlite import errors, files
-from chatcli.stores.sqlite.schema import MIGRATIONS, Migration, apply, migrate, read_version
+from chatcli.stores.sqlite.schema import (
+    HEADER_BYTES,
+    MIGRATIONS,
+    Migration,
+    apply,
+    migrate,
+    read_version,
+    version_in_header,
+)
 
 T = TypeVar("T")
 
@@ -212,9 +220,18 @@ class Database:
                 return
 
     def _inspect(self) -> int:
-        """Return the version in the file's header, 0 if it is in the log; refuse what is not ours."""
-        if Path(self.path).stat().st_size == 0:
+        """Return the version in the file's header, 0 if it is in the log; refuse what is not ours.
+
+        Beyond its header a file of ours says nothing without its log: whoever was killed while the log
+        was written back left pages of two times, which SQLite puts in order when it opens both.
+        """
+        with Path(self.path).open("rb") as file:
+            header = file.read(HEADER_BYTES)
+        if not header:
             return 0
+        version = version_in_header(header, newest=len(self._migrations))
+        if version is not None:
+            return version
         connection = _connect(self.path, "mode=ro&immutable=1")
         try:
             return read_version(connection, newest=len(self._migrations))

@@ -15,6 +15,8 @@ from chatcli.stores.sqlite.files import database_uri, make_file
 APPLICATION_ID = 0x63686174
 """``chat``: the mark in the file's header by which its program is known."""
 
+HEADER_BYTES = 100
+
 Migration: TypeAlias = Sequence[str]
 
 _FIRST: Migration = (
@@ -198,6 +200,22 @@ def read_version(connection: sqlite3.Connection, *, newest: int) -> int:
                 hint="name another file with --store or CHATCLI_STORE",
             )
         return 0
+    return check_version(version, newest=newest)
+
+
+def version_in_header(header: bytes, *, newest: int) -> int | None:
+    """Return the version in the first bytes of a database file, or None if it is not marked as ours.
+
+    Raises:
+        StoreNewerSchema: a newer version than `newest`.
+    """
+    if header[:16] != b"SQLite format 3\0" or header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
+        return None
+    return check_version(int.from_bytes(header[60:64], "big"), newest=newest)
+
+
+def check_version(version: int, *, newest: int) -> int:
+    """Return a version of the tables; raise `StoreNewerSchema` if it is newer than `newest`."""
     if version > newest:
         raise StoreNewerSchema(
             f"the store has schema {version}, this program knows {newest}; it was not touched",
