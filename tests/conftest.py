@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 from tests.fake_provider import FakeProvider, running
@@ -14,6 +15,10 @@ from tests.program import Chatcli
 if TYPE_CHECKING:
     from tests.stores.postgres import Server
     from tests.stores.s3 import Server as S3Server
+
+# How long an example takes says how busy the machine is, not whether a promise holds.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

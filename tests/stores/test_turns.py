@@ -175,7 +175,11 @@ async def test_parts_come_back(store: ThreadStore) -> None:
 
 
 @given(prompt=TEXT, reply=TEXT, title=TEXT)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_text_comes_back_byte_for_byte(store: ThreadStore, prompt: str, reply: str, title: str) -> None:
     """Whatever passes the text gate comes back as it was."""
     thread_id = new_id()

@@ -637,7 +637,11 @@ CONFIG_SECRETS = {
 spoiled = st.sampled_from(["{}", "{} {}", "{}\n{}", "\x00{}", "x\udc80{}", "{}é", "'{}", '"{}', "1/{}"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_no_secret_shows(home: Home, data: st.DataObject) -> None:
     """Whatever is wrong with it, a secret is in no `repr`, no row and no error of settings."""
