@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from chatcli.service.graph import TurnGraph
 from tests.benchmarks.growth import TEXT, Files, FixedProvider, chat, seed
 from tests.benchmarks.server import Row
 
-SHORT, LONG = 10, 3000
+SHORT, LONG, LONGEST = 10, 3000, 10_000
 WRITTEN = 500
 """Turns over which bytes are counted."""
 
@@ -75,7 +76,7 @@ def raw_bytes(path: Path) -> float:
 async def compare(folder: Path, rounds: int) -> list[Row]:
     """Run turns of all kinds, print what they took, and return the rows."""
     settings = load_settings(environ={"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)})
-    places = {size: Files(folder) for size in (SHORT, LONG)}
+    places = {size: Files(folder) for size in (SHORT, LONG, LONGEST)}
     stores = {size: place.store() for size, place in places.items()}
     graphs = {size: TurnGraph(store, LOCAL_OWNER) for size, store in stores.items()}
     bare = bare_graph()
@@ -86,8 +87,7 @@ async def compare(folder: Path, rounds: int) -> list[Row]:
             pass
 
     steps: dict[str, Callable[[], Awaitable[object]]] = {
-        "short": lambda: chat(stores[SHORT], graphs[SHORT], settings),
-        "long": lambda: chat(stores[LONG], graphs[LONG], settings),
+        **{str(size): partial(chat, stores[size], graphs[size], settings) for size in stores},
         "bare": keep_nothing,
     }
     for size, store in stores.items():
@@ -95,22 +95,31 @@ async def compare(folder: Path, rounds: int) -> list[Row]:
     found = [{name: await cpu_ms(step) for name, step in steps.items()} for _ in range(rounds + 5)][5:]
     before = places[LONG].size()
     for _ in range(WRITTEN):
-        await steps["long"]()
+        await steps[str(LONG)]()
     own = (places[LONG].size() - before) / WRITTEN
     raw = raw_bytes(folder / "raw.db")
     for store in stores.values():
         await store.aclose()
     medians = {name: statistics.median(one[name] for one in found) for name in steps}
-    print(f"\na warm turn: {medians['short']:.2f} ms of CPU on a thread of {SHORT} turns,")
-    print(f"{medians['long']:.2f} on one of {LONG}, {medians['bare']:.2f} with no checkpointer;")
+    print(f"\na warm turn: {medians[str(SHORT)]:.2f} ms of CPU on a thread of {SHORT} turns,")
+    for size in (LONG, LONGEST):
+        print(f"{medians[str(size)]:.2f} on one of {size},")
+    print(f"{medians['bare']:.2f} with no checkpointer;")
     print(f"bytes {own:.0f}, those of its texts alone {raw:.0f}")
     return [
-        Row(
-            f"CPU of a turn on a thread of {LONG} turns / of {SHORT}",
-            medians["long"] / medians["short"],
-            "<= 1.1",
+        *(
+            Row(
+                f"CPU of a turn on a thread of {size} turns / of {SHORT}",
+                medians[str(size)] / medians[str(SHORT)],
+                "<= 1.1",
+            )
+            for size in (LONG, LONGEST)
         ),
-        Row("CPU of a turn / LangGraph without a checkpointer", medians["short"] / medians["bare"], "<= 3"),
+        Row(
+            "CPU of a turn / LangGraph without a checkpointer",
+            medians[str(SHORT)] / medians["bare"],
+            "<= 3",
+        ),
         Row("bytes of a turn on the disk / two rows of text", own / raw, "<= 1.3"),
     ]
 
