@@ -4,9 +4,9 @@
 
 Each of CLIENTS keeps one connection and asks for one turn after the other, each on a new thread,
 until there were TURNS. Prints one JSON object: tokens, errors, seconds, and the median and the 99th
-percentile of the milliseconds to the first token, and where tokens tell when they were sent, the median of
-how long they were on their way. With SECONDS each client asks once, and hangs up
-after that time; a line is printed when all have their first token.
+percentile of the milliseconds to the first token, and where tokens tell when they were sent, how many a
+second came while all clients were served, and the median of how long they were on their way. With SECONDS
+each client asks once, and hangs up after that time; a line is printed when all have their first token.
 """
 
 import asyncio
@@ -62,6 +62,7 @@ class Client(asyncio.Protocol):
         self._tail = (self._tail + data)[-64:]
         if self._tail.endswith(_END) or not self._ok:
             self._busy = False
+            load.one_ended()
             load.tokens += self._tokens
             load.errors += not (self._ok and load.wants in {0, self._tokens})
             self._ask()
@@ -90,6 +91,9 @@ class Load:
         self.firsts: list[float] = []
         self.timed = kind == "timed"
         self.delays: list[int] = []
+        self._all_run: tuple[float, int] | None = None
+        self.rate = 0.0
+        """Tokens a second while all clients had their first token and none its last."""
         self._clients = clients
         self._started = asyncio.Event()
         self._over = asyncio.Event()
@@ -97,8 +101,15 @@ class Load:
     def first_came(self, seconds: float) -> None:
         """Take note of a first token."""
         self.firsts.append(seconds)
-        if len(self.firsts) >= self._clients:
+        if len(self.firsts) >= self._clients and not self._started.is_set():
             self._started.set()
+            self._all_run = (time.perf_counter(), len(self.delays))
+
+    def one_ended(self) -> None:
+        """Take note of the first end of a turn."""
+        if self._all_run is not None and not self.rate:
+            since, before = self._all_run
+            self.rate = (len(self.delays) - before) / (time.perf_counter() - since)
 
     def leave(self) -> None:
         """Take note that a client is done."""
@@ -126,6 +137,7 @@ class Load:
             "seconds": taken,
             "first_ms": statistics.median(firsts) * 1e3,
             "late_ms": firsts[int(len(firsts) * 0.99)] * 1e3,
+            "rate": self.rate,
             "delay_ms": statistics.median(self.delays or [0]) / 1e6,
         }
 

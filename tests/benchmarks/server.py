@@ -160,6 +160,7 @@ def many(running: Servers, rounds: int) -> list[Row]:
         for _ in range(rounds)
     ]
     show("500 streams of 20 tokens a second", "of the tokens", found, lambda one: _share(one, streams * rate))
+    show("the same, while all run", "of them", found, lambda one: one.rate / (streams * rate))
     show("the same", "ms later", found, lambda one: one.delay_ms)
     share = statistics.median(_share(one["chatcli"], streams * rate) for one in found)
     added = statistics.median(one["chatcli"].delay_ms - one["upstream"].delay_ms for one in found)

@@ -25,6 +25,8 @@ class Load:
     first_ms: float
     cpu: float
     turns: int
+    rate: float
+    """Tokens a second while all clients were served; 0 where tokens do not tell when they were sent."""
     delay_ms: float
     """From when the provider sent a token until it came, the median; 0 where tokens do not tell."""
 
@@ -59,7 +61,8 @@ class Server:
         found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
         assert not found["errors"], (self.name, model, clients, found)
         used = self.cpu() - before
-        return Load(found["tokens"], found["seconds"], found["first_ms"], used, turns, found["delay_ms"])
+        took = (found["seconds"], found["first_ms"])
+        return Load(found["tokens"], *took, used, turns, found["rate"], found["delay_ms"])
 
 
 @contextmanager
