@@ -36,6 +36,8 @@ LONGEST_WAIT = 30.0
 DEFAULT_LANGUAGE = "English"
 _SHAPING = {"system", "title", "temperature", "max_tokens", "save"}
 """What only a stream can ask for, and what makes its request another one."""
+_NEAREST = 16
+"""Turns at the end of a thread among which one is looked for first."""
 
 
 async def stream(api: Api, request: Request) -> EventStream:
@@ -110,9 +112,10 @@ async def save(api: Api, request: Request) -> Response:
 
 
 async def _find_turn(service: ChatService, thread_id: str, turn_id: str) -> Turn:
-    for turn in await service.turns(thread_id):
-        if turn.id == turn_id:
-            return turn
+    for tail in (_NEAREST, None):  # it is hardly ever an old one, and a thread may be long
+        for turn in await service.turns(thread_id, tail=tail):
+            if turn.id == turn_id:
+                return turn
     raise ThreadNotFound("there is no such turn on this thread", hint="GET /threads/{id}/history lists them")
 
 

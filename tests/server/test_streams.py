@@ -171,6 +171,14 @@ def test_an_ended_turn_is_read_again(server: Server) -> None:
     assert server.call("GET", path, owner="bob").status_code == 404
 
 
+def test_an_old_turn_is_read_again(server: Server) -> None:
+    """It makes no difference how many turns came later."""
+    turn_ids = [server.lines(thread_id="many")[0]["metadata"]["turn_id"] for _ in range(20)]
+    for turn_id in (turn_ids[0], turn_ids[-1]):
+        again = server.call("GET", f"/threads/many/turns/{turn_id}/stream").text.splitlines()
+        assert json.loads(again[0])["metadata"]["turn_id"] == turn_id
+
+
 def test_a_cleared_turn_can_not_be_read_again(server: Server) -> None:
     """What is deleted is gone from the memory of the server, too."""
     turn_id = server.lines(thread_id="cleared")[0]["metadata"]["turn_id"]
