@@ -1,11 +1,12 @@
 """The document that describes the API is valid, and the API keeps to it."""
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from jsonschema_rs import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -88,8 +89,12 @@ def test_the_server_keeps_to_its_document(
     schema = schemathesis.openapi.from_dict(document, config=config)
     schema.config.update(base_url=server.url)
 
+    sent: Counter[str] = Counter()
+
     def check(case: schemathesis.Case[Any]) -> None:
-        case.call_and_validate(base_url=server.url, headers=server.headers, timeout=20)
+        assume(not _is_mended(case))
+        sent[f"{case.method} {case.path}"] += 1
+        case.call_and_validate(base_url=server.url, headers=server.headers, timeout=60)
 
     generate = settings(
         max_examples=pytestconfig.getoption("--examples"),
@@ -100,16 +105,24 @@ def test_the_server_keeps_to_its_document(
         phases=[Phase.generate],
     )
     tried = 0
-    for found in schema.get_all_operations():
-        assert isinstance(found, Ok)
-        operation = found.ok()
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) == len(list(schema.get_all_operations()))
+    # What makes threads comes last: an export of thousands takes its time.
+    for operation in sorted(operations, key=lambda one: one.method.upper() == "POST"):
         for mode in GenerationMode:
             try:
                 generate(given(case=operation.as_strategy(generation_mode=mode))(check))()
                 tried += 1
             except Unsatisfiable:  # where nothing goes in, nothing can be wrong with it
                 assert mode is GenerationMode.NEGATIVE
+    print(dict(sent))
     assert tried > len(document["paths"])
+
+
+def _is_mended(case: schemathesis.Case[Any]) -> bool:
+    """Whether what is wrong with a bad request is lost on its way: an empty list in a query is not sent."""
+    is_bad = case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE
+    return is_bad and any(value in ([], {}, None) for value in (case.query or {}).values())
 
 
 def test_the_lines_of_a_stream_are_as_documented(server: Server, document: Document) -> None:
