@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=25, help="SIGKILLs of the kill tests (full: 300)")
     parser.addoption("--machines", type=int, default=8, help="runs of the state machine (full: 500)")
     parser.addoption("--writers", type=int, default=4, help="writers at once of a store (full: 32)")
+    parser.addoption("--turns", type=int, default=4, help="turns of each writer (full: 50)")
     parser.addoption("--hang-ups", type=int, default=50, help="clients of serve that hang up (full: 1000)")
     parser.addoption(
         "--examples", type=int, default=5, help="requests for each operation of the API (full: 200)"

@@ -1,6 +1,6 @@
 """Writers in several processes on one thread and on many: nothing lost, doubled or out of order.
 
-uv run pytest tests/stores/test_many_writers.py --writers 32 -s
+uv run pytest tests/stores/test_many_writers.py --writers 32 --turns 50 -s
 """
 
 import json
@@ -20,7 +20,6 @@ from tests.stores.talk import texts
 from tests.stores.writers import Entry, Plan
 
 PROCESSES = 2
-TURNS = 4
 
 
 @pytest.fixture
@@ -70,16 +69,23 @@ def check(journal: list[Entry], turns: tuple[Turn, ...]) -> None:
         assert indexes == sorted(indexes), "a writer's turns changed places"
 
 
-async def test_many_writers(store: ThreadStore, kind: Kind, url: str, writers: int) -> None:
+@pytest.fixture
+def turns(pytestconfig: pytest.Config) -> int:
+    """How many turns each of them runs."""
+    count: int = pytestconfig.getoption("--turns")
+    return count
+
+
+async def test_many_writers(store: ThreadStore, kind: Kind, url: str, writers: int, turns: int) -> None:
     """What each writer was told happened, in an order in which one turn ran at a time, and nothing else."""
     processes = max(PROCESSES, writers // 4)
     plans = [
-        Plan(url, list(kind.keys or ()), f"p{number}", writers // processes, TURNS, max(2, writers // 2))
+        Plan(url, list(kind.keys or ()), f"p{number}", writers // processes, turns, max(2, writers // 2))
         for number in range(processes)
     ]
     journal = run(plans)
 
-    assert len(journal) == processes * (writers // processes) * TURNS
+    assert len(journal) == processes * (writers // processes) * turns
     threads = (await store.threads(LOCAL_OWNER, limit=1000)).threads
     assert {thread.id for thread in threads} == {entry.thread for entry in journal}
     for thread in threads:
