@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatcli.cli import options, output
+from chatcli.cli import options, output, runtime
 from chatcli.errors import InvalidRequest
 from chatcli.models import format_time, utc_now
 
@@ -55,7 +55,6 @@ def cleanup(
     Threads that are in use are kept. It may be broken off at any time and run again. It only asks
     where standard input and output are terminals.
     """
-    from chatcli.cli import runtime
     from chatcli.service.cleanup import moment_of
     from chatcli.stores.base import Expiry
 
@@ -178,8 +177,9 @@ class _Plan:
                 async for step in self._steps(service, dry_run=False):
                     receipt.add(step)
                     show(receipt.scanned, receipt.removed)
-        except KeyboardInterrupt:
-            output.say(f"interrupted; {receipt.removed} threads were removed, the same command goes on")
+        except BaseException as error:
+            if runtime.is_interrupt(error):
+                output.say(f"interrupted; {receipt.removed} threads were removed, the same command goes on")
             raise
         self._tell(receipt)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatcli.cli import options, output
+from chatcli.cli import options, output, runtime
 from chatcli.cli.progress import progress
 from chatcli.errors import InvalidRequest
 from chatcli.frozen import replace
@@ -43,8 +43,6 @@ def copy(
     Nothing is removed. It may be broken off at any time and run again: threads that are there already
     are left alone, and one that is there with other turns is an error that the others do not mind.
     """
-    from chatcli.cli import runtime
-
     output.require_stdout()
     reading = runtime.load(store=source, env_file=env_file)
     writing = runtime.load(store=target, env_file=env_file)
@@ -105,9 +103,10 @@ class _Copying:
                         show(sum(self._counts.values()), f"{sum(self._counts.values())} of {len(roll)}")
             finally:
                 roll.close()
-        except KeyboardInterrupt:
-            copied = self._counts["copy"]
-            output.say(f"interrupted; {copied} threads were copied, the same command goes on")
+        except BaseException as error:
+            if runtime.is_interrupt(error):
+                copied = self._counts["copy"]
+                output.say(f"interrupted; {copied} threads were copied, the same command goes on")
             raise
         finally:
             await target.aclose()

@@ -1,13 +1,14 @@
 """The command `rekey`: what is stored is encrypted with the key in use."""
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatcli.cli import options, output
+from chatcli.cli import options, output, runtime
 from chatcli.cli.progress import progress
-from chatcli.errors import InvalidRequest
+from chatcli.errors import ChatcliError, InvalidRequest
 
 if TYPE_CHECKING:
     from chatcli.service import ChatService
@@ -29,8 +30,6 @@ def rekey(
     It may be broken off at any time and run again, and turns may run meanwhile. What was there is
     gone from the files of the store when it has ended.
     """
-    from chatcli.cli import runtime
-
     output.require_stdout()
     settings = runtime.load(store=store, env_file=env_file)
     if settings.server is not None:
@@ -69,9 +68,13 @@ class _Rekeying:
                         self.code = self.code or done.error.exit_code
                         output.say_problem(done.error, as_json=self._json, thread=done.thread_id)
                     show(self._scanned, f"{self._scanned} threads looked at, {self._changed} changed")
-        except KeyboardInterrupt:
-            await self._record(service, "interrupted")
-            output.say(f"interrupted; {self._changed} threads were changed, the same command goes on")
+        except BaseException as error:
+            interrupted = runtime.is_interrupt(error)
+            if self._changed:
+                with suppress(ChatcliError):  # what the run broke off at counts
+                    await self._record(service, "interrupted" if interrupted else "failed")
+            if interrupted:
+                output.say(f"interrupted; {self._changed} threads were changed, the same command goes on")
             raise
         await self._record(service, "failed" if self._failed else "done")
         self._tell(service)

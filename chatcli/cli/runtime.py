@@ -85,6 +85,14 @@ def run(
     return asyncio.run(work())
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Say whether `error` is Ctrl-C, of which an event loop makes a cancellation."""
+    loops = sys.modules.get("asyncio")
+    return isinstance(
+        error, KeyboardInterrupt if loops is None else (KeyboardInterrupt, loops.CancelledError)
+    )
+
+
 def _tell_of_limits(service: "ChatService") -> None:
     """Say on a terminal when the server's limit on requests makes the command wait."""
     from chatcli.cli import output
