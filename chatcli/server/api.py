@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatcli.errors import ChatcliError, ConfigError
 from chatcli.models import LOCAL_OWNER
+from chatcli.server.body import Room
 from chatcli.server.limiter import ClientLimiter
 from chatcli.server.metrics import Metrics, time_store
 from chatcli.server.options import ServeOptions
@@ -39,6 +40,7 @@ class Api:
         self.max_input_length = settings.max_input_length or MAX_INPUT_LENGTH
         self.metrics = Metrics(options.metrics_dir)
         self.limiter = ClientLimiter(settings.client_rate, settings.redis_url)
+        self.room = Room()
         self.turns = Turns(self.metrics)
         self.traces = Traces(settings)
         self.turns.trace = self.traces.around_turn
@@ -90,6 +92,7 @@ class Api:
         """End what runs, store it, and close everything."""
         await self.turns.stop()
         await self.watch.aclose()
+        await self.limiter.aclose()
         await self._root.aclose()
         self.traces.close()
 

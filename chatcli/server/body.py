@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
-from chatcli.errors import InvalidRequest, InvalidText
+from chatcli.errors import InvalidRequest, InvalidText, RateLimited
 from chatcli.server.problems import BadRequest, BodyTooLarge, TooSlow, WrongMediaType
 
 MAX_BYTES = 1024 * 1024
+MOST_HELD = 256 * MAX_BYTES
+"""Bytes of larger bodies that a process holds at once: four of the largest that there may be."""
 SLOWEST = 128 * 1024
 """Bytes a second that a body may take to arrive, beyond the seconds that each has."""
 MAX_DEPTH = 64
@@ -26,18 +29,67 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Room:
+    """What is left for bodies of more than `MAX_BYTES`. Nobody waits for it: turns may take minutes."""
+
+    def __init__(self, size: int = MOST_HELD) -> None:
+        self.left = size
+
+
+class Share:
+    """What one request has of the room, until it is given back."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._held = 0
+
+    def cover(self, size: int) -> None:
+        """Hold as much as a body of `size` bytes takes; small ones take nothing. Raises `RateLimited`."""
+        more = size - self._held
+        if size <= MAX_BYTES or more <= 0:
+            return
+        if more > self._room.left:
+            raise RateLimited(
+                "the server holds as much of large requests as it can",
+                hint="try again later",
+                retry_after=5.0,
+            )
+        self._room.left -= more
+        self._held = size
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        self._room.left += self._held
+        self._held = 0
+
+
 async def read_model(
-    model: type[Model], scope: Scope, receive: Receive, *, seconds: float, limit: int = MAX_BYTES
+    model: type[Model],
+    scope: Scope,
+    receive: Receive,
+    *,
+    seconds: float,
+    limit: int = MAX_BYTES,
+    share: Share | None = None,
 ) -> Model:
-    """Return the request's body, of at most `limit` bytes, as a `model`.
+    """Return the request's body, of at most `limit` bytes, as a `model`; what is large goes to its `share`.
 
     Raises:
         BadRequest, InvalidText: it is no JSON that could be stored; the message names the place.
         InvalidRequest: it is not what the schema says; the message names the fields.
-        BodyTooLarge, TooSlow, WrongMediaType.
+        BodyTooLarge, TooSlow, WrongMediaType, RateLimited.
     """
-    data = await _read(scope, receive, seconds, limit)
+    check_media_type(Headers(scope=scope))
+    data = await _read(scope, receive, seconds, limit, share)
     return validate(model, _parse(data))
+
+
+def check_media_type(headers: Headers) -> None:
+    """Refuse a body that is not said to be JSON: a form of another site can't say so."""
+    given = headers.getlist("content-type")
+    media_type = given[0].partition(";")[0].strip().lower() if len(given) == 1 else ""
+    if media_type != "application/json":
+        raise WrongMediaType("the body must be JSON", hint="send it with Content-Type: application/json")
 
 
 def validate(model: type[Model], value: object) -> Model:
@@ -48,9 +100,14 @@ def validate(model: type[Model], value: object) -> Model:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
     # Out here, so that the error has no context: that quotes the input.
     raise InvalidRequest(
-        "; ".join(f"{_place(item['loc'])}: {item['msg'].lower()}" for item in wrong[:_SHOWN_ERRORS]),
+        "; ".join(f"{_place(item['loc'])}: {_uncapitalized(item['msg'])}" for item in wrong[:_SHOWN_ERRORS]),
         hint="/docs shows what the request takes",
     )
+
+
+def _uncapitalized(message: str) -> str:
+    """Return a message as it stands within a sentence; a pattern in it stays as it is."""
+    return message[:1].lower() + message[1:]
 
 
 def _place(path: Sequence[int | str]) -> str:
@@ -60,13 +117,13 @@ def _place(path: Sequence[int | str]) -> str:
     )
 
 
-async def _read(scope: Scope, receive: Receive, seconds: float, limit: int) -> bytes:
+async def _read(scope: Scope, receive: Receive, seconds: float, limit: int, share: Share | None) -> bytes:
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise WrongMediaType("the body is encoded", hint="send it without Content-Encoding")
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+    if length.isdigit():
+        _admit(int(length), limit, share)
     body = bytearray()
     deadline = asyncio.get_running_loop().time() + seconds
     try:
@@ -76,8 +133,7 @@ async def _read(scope: Scope, receive: Receive, seconds: float, limit: int) -> b
                 if message["type"] == "http.disconnect":
                     raise BadRequest("the client went away before its request was complete")
                 body += message.get("body", b"")
-                if len(body) > limit:
-                    raise _too_large(limit)
+                _admit(len(body), limit, share)
                 if not message.get("more_body", False):
                     return bytes(body)
                 patience.reschedule(deadline + len(body) / SLOWEST)
@@ -86,11 +142,14 @@ async def _read(scope: Scope, receive: Receive, seconds: float, limit: int) -> b
     raise TooSlow(f"the body did not arrive within {seconds:g} seconds", hint="send it in one go")
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"the body has more than {limit} bytes",
-        hint="send less; with chatcli serve --max-body pictures and threads may have more",
-    )
+def _admit(size: int, limit: int, share: Share | None) -> None:
+    if size > limit:
+        raise BodyTooLarge(
+            f"the body has more than {limit} bytes",
+            hint="send less; with chatcli serve --max-body pictures and threads may have more",
+        )
+    if share is not None:
+        share.cover(size)
 
 
 def _parse(data: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -22,6 +23,7 @@ else:
 
 LINGER_SECONDS = 2.0
 _HEAD_END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
 
 
 class _Bounded(asyncio.Protocol):
@@ -148,11 +150,57 @@ class H11Connection(_Bounded, H11Protocol):
 
 if HAS_HTTPTOOLS:
 
-    class HttptoolsConnection(_Bounded, HttpToolsProtocol):
-        """A connection that is parsed by httptools."""
+    class _HttptoolsConnection(_Bounded, HttpToolsProtocol):
+        """A connection that is parsed by httptools, which keeps heads and trailers however long they are.
+
+        So what comes must be the body of a request, or the end of something, every `MAX_HEAD` bytes; that
+        also holds for the heads of requests that come while another one is answered. Trailers are dropped.
+        """
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self._unfinished = 0
+            self._in_trailers = False
+
+        def data_received(self, data: bytes) -> None:
+            self._unfinished += len(data)
+            super().data_received(_without_upgrade(data) if self._in_head else data)
+            if self._unfinished > MAX_HEAD and not self.transport.is_closing():
+                if self.cycle is not None and self.cycle.response_started:
+                    self.transport.abort()
+                else:
+                    self._refuse(HeadTooLarge(f"the request has more than {MAX_HEAD} bytes beside its body"))
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._unfinished, self._in_trailers = 0, False
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if not self._in_trailers:
+                super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            self._unfinished, self._in_trailers = 0, True
+
+        def on_body(self, body: bytes) -> None:
+            super().on_body(body)
+            self._unfinished = 0
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._unfinished = 0
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Return the start of a request that asks for no other protocol: httptools would lose its body then."""
+    if _UPGRADE.search(data) is None:
+        return data
+    head, end, rest = data.partition(_HEAD_END)
+    return _UPGRADE.sub(rb"\n_______:", head) + end + rest
 
 
 def connection_class(http: str, *, receive: float, stall: float) -> type[asyncio.Protocol]:
     """Return the class of connections for a parser, ``auto``, ``httptools`` or ``h11``."""
-    base: type[_Bounded] = HttptoolsConnection if HAS_HTTPTOOLS and http != "h11" else H11Connection
+    base: type[_Bounded] = _HttptoolsConnection if HAS_HTTPTOOLS and http != "h11" else H11Connection
     return type(base.__name__, (base,), {"receive_seconds": receive, "stall_seconds": stall})

@@ -17,6 +17,7 @@ from chatcli.text import new_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chatcli.server.body import Share
     from chatcli.server.live import LiveTurn
 
 logger = get_logger(__name__)
@@ -48,6 +49,18 @@ class Exchange:
     asked_at: float = field(default_factory=time.monotonic)
     texts: dict[str, str] = field(default_factory=dict)
     """The prompt, where messages are logged; the answer is added at the end."""
+    share: "Share | None" = None
+    """What a large body takes of the room for such."""
+
+    def let_go(self) -> None:
+        """Give the share back as soon as nothing holds the body: a turn holds its prompt."""
+        share, task = self.share, None if self.live is None else self.live.task
+        if share is None:
+            return
+        if task is None:
+            share.give_back()
+        else:  # soon, if it is done
+            task.add_done_callback(lambda _: share.give_back())
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -109,6 +122,7 @@ class ExchangeLayer:
             logger.exception("request broke", request_id=exchange.request_id, route=exchange.route)
             await self._refuse(internal_error(), exchange, scope, receive, answer)
         finally:
+            exchange.let_go()
             self._watch.look(address_of(scope))
             self._tell(scope, exchange)
 

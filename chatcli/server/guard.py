@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatcli.errors import ChatcliError, ForbiddenOrigin, RateLimited, Unauthorized
 from chatcli.models import LOCAL_OWNER
+from chatcli.server.body import check_media_type
 from chatcli.server.exchange import Exchange, address_of, exchange_of
 from chatcli.server.limiter import ClientLimiter, Verdict
 from chatcli.server.metrics import Metrics
-from chatcli.server.problems import BadRequest, HeadTooLarge, WrongMediaType
+from chatcli.server.problems import BadRequest, HeadTooLarge
 
 if TYPE_CHECKING:
     from chatcli.config import ApiToken
@@ -90,7 +91,7 @@ class Guard:
         # With no token at all everybody is the same owner, and addresses tell clients apart.
         self._apply(await self._ask(owner if self._tokens else None, address, path), exchange)
         if scope["method"] == "POST":
-            _check_content_type(headers)
+            check_media_type(headers)
         return False
 
     async def _ask(self, owner: str | None, address: str, path: str) -> Verdict:
@@ -110,6 +111,11 @@ class Guard:
         size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
         if size + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEAD:
             raise HeadTooLarge(f"the head of the request has more than {MAX_HEAD} bytes")
+        coding = headers.getlist("transfer-encoding")
+        if coding and ("content-length" in headers or [it.strip().lower() for it in coding] != ["chunked"]):
+            # Who stands before us may see the end of the body, and the next request, somewhere else.
+            exchange_of(scope).headers.append((b"connection", b"close"))
+            raise BadRequest("it is not certain where the body ends", hint="send one length, or plain chunks")
         given = headers.getlist("host")
         if len(given) != 1:
             raise BadRequest("the request must have exactly one Host header")
@@ -139,7 +145,8 @@ class Guard:
                 return True
             return False
         own = origin in {f"http://{host}", f"https://{host}"}
-        if (given and not (own and len(given) == 1)) or headers.get("sec-fetch-site") == "cross-site":
+        sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")}
+        if (given and not (own and len(given) == 1)) or "cross-site" in sites:
             raise ForbiddenOrigin(
                 "pages of other origins may not call this server",
                 hint="chatcli serve --cors-origin ORIGIN allows one",
@@ -186,10 +193,3 @@ def _split_host(host: str) -> tuple[str, str]:
         return name, rest.removeprefix(":") if rest.startswith(":") or not rest else "?"
     name, colon, port = host.partition(":")
     return name.removesuffix("."), port if port or not colon else "?"
-
-
-def _check_content_type(headers: Headers) -> None:
-    given = headers.getlist("content-type")
-    media_type = given[0].partition(";")[0].strip().lower() if len(given) == 1 else ""
-    if media_type != "application/json":
-        raise WrongMediaType("the body must be JSON", hint="send it with Content-Type: application/json")

@@ -79,6 +79,8 @@ def problem_response(error: ChatcliError, request_id: str, **extensions: object)
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     if error.http_status == 401:  # noqa: PLR2004 - it is the status that wants the header
         headers["www-authenticate"] = 'Bearer realm="chatcli"'
+    if isinstance(error, TooSlow):
+        headers["connection"] = "close"  # the rest is not waited for
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allowed
     content = json.dumps({**problem(error, request_id), **extensions}).encode()

@@ -1,27 +1,26 @@
 """What the routes read from a request, and how they answer: checked, or refused with the place named."""
 
-import hashlib
-import json
 import re
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from chatcli.errors import InvalidRequest
 from chatcli.server import schemas
 from chatcli.server.api import Api
-from chatcli.server.body import MAX_BYTES, read_model, validate
+from chatcli.server.body import MAX_BYTES, Share, read_model, validate
 from chatcli.server.exchange import address_of, exchange_of
 from chatcli.server.problems import BadRequest
 from chatcli.service import ChatService
 from chatcli.service.auditing import Actor
+from chatcli.service.requests import check_key
 from chatcli.text import check_thread_id
 
 ANYBODY = "anybody"
 """Who acts on a server that wants no token, as the audit calls them."""
 
-_EVENT_DIGITS = 16
-_KEY = re.compile("[!-~]{1,255}")
+_EVENT = re.compile(schemas.EVENT_NUMBER)
 
 
 def find_owner(request: Request) -> str:
@@ -48,7 +47,17 @@ async def read_body(
     api: Api, request: Request, model: type[schemas.Asked], *, limit: int = MAX_BYTES
 ) -> schemas.Asked:
     """Return the request's body, of at most `limit` bytes, as a `model`."""
-    return await read_model(model, request.scope, request.receive, seconds=api.options.receive, limit=limit)
+    exchange = exchange_of(request.scope)
+    if limit > MAX_BYTES:
+        exchange.share = Share(api.room)
+    return await read_model(
+        model,
+        request.scope,
+        request.receive,
+        seconds=api.options.receive,
+        limit=limit,
+        share=exchange.share,
+    )
 
 
 def read_query(request: Request, model: type[schemas.Asked]) -> schemas.Asked:
@@ -65,9 +74,12 @@ def read_key(request: Request) -> str | None:
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
-        raise BadRequest("Idempotency-Key must be one word of at most 255 visible ASCII characters")
-    return given[0]
+    if len(given) > 1:
+        raise BadRequest("Idempotency-Key is given twice")
+    try:
+        return check_key(given[0])
+    except InvalidRequest as error:
+        raise BadRequest(error.message) from None
 
 
 def read_event_id(request: Request) -> int | None:
@@ -75,15 +87,9 @@ def read_event_id(request: Request) -> int | None:
     given = request.headers.get("last-event-id")
     if given is None:
         return None
-    if not (given.isascii() and given.isdigit() and len(given) <= _EVENT_DIGITS):
+    if not _EVENT.fullmatch(given):
         raise BadRequest("Last-Event-ID is no number of an event")
     return int(given)
-
-
-def thread_of_key(owner: str, key: str) -> str:
-    """Return the id of the thread that a request with a key and no thread begins: a retry finds it again."""
-    digits = hashlib.sha256(json.dumps([owner, key]).encode()).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
 def accepts(request: Request, media_type: str) -> bool:

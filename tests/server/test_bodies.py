@@ -1,21 +1,27 @@
 """Requests that are too large, too slow, or not what they should be, on both HTTP parsers."""
 
+import socket
 import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 
+from tests.fake_provider import FakeProvider
 from tests.server.peer import TOKENS, Server, read_all
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
+JSON = b"Content-Type: application/json\r\n"
 
 
-def post(server: Server, body: bytes, *, path: str = "/chat", headers: bytes = b"") -> tuple[int, str]:
+def post(
+    server: Server, body: bytes, *, path: str = "/chat", headers: bytes = b"", method: str = "POST"
+) -> tuple[int, str]:
     """Post bytes as they are; return status and body."""
     fields = HEAD + f"Authorization: Bearer {server.token}\r\nContent-Length: {len(body)}\r\n".encode()
     if b"ontent-" not in headers:
         headers += b"Content-Type: application/json\r\n"
-    answer = server.raw(f"POST {path} HTTP/1.1\r\n".encode() + fields + headers + b"\r\n" + body)
+    answer = server.raw(f"{method} {path} HTTP/1.1\r\n".encode() + fields + headers + b"\r\n" + body)
     head, _, text = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), text.decode()
 
@@ -33,6 +39,7 @@ def post(server: Server, body: bytes, *, path: str = "/chat", headers: bytes = b
 def test_only_plain_json_is_read(each_parser: Server, kind: bytes) -> None:
     """A form of another site can't be sent here; an encoded body might be a bomb."""
     assert post(each_parser, b'{"message": "x"}', headers=kind)[0] == 415
+    assert post(each_parser, b'{"title": "x"}', headers=kind, method="PATCH", path="/threads/x")[0] == 415
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,104 @@ def test_large_bodies_are_refused_in_flat_memory(each_parser: Server, path: byte
     assert memory_of(each_parser) - before < 32 * 1024
 
 
+FLOODS = {
+    "trailers of a stranger": (
+        b"POST /chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X-Flood: water\r\n" * 4000,
+    ),
+    "trailers": (b"0\r\n", b"X-Flood: water\r\n" * 4000),
+    "one trailer": (b"0\r\nX-Flood: ", b"w" * 64_000),
+    "the extension of a chunk": (b"10;", b"w" * 64_000),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_stands_beside_a_body_is_small(each_parser: Server, flood: str) -> None:
+    """Trailers and the like are not kept however many come: the connection is closed."""
+    start, piece = FLOODS[flood]
+    fields = (
+        HEAD + f"Authorization: Bearer {each_parser.token}\r\nContent-Type: application/json\r\n".encode()
+    )
+    if not start.startswith(b"POST"):
+        start = b"POST /chat HTTP/1.1\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n" + start
+    before = memory_of(each_parser)
+    with each_parser.connect() as connection:
+        connection.sendall(start)
+        assert is_cut(connection, piece)
+    assert memory_of(each_parser) - before < 32 * 1024
+
+
+def test_a_head_behind_a_running_stream_is_small(each_parser: Server, fake_provider: FakeProvider) -> None:
+    """What comes while a turn is answered does not fill the memory either."""
+    asked = {"input": "x", "model": "openai:slow-1", "hold": False}
+    before = memory_of(each_parser)
+    with each_parser.open_stream(asked, headers={"Connection": "keep-alive"}) as stream:
+        stream.read_head()
+        stream.socket.settimeout(0.3)
+        stream.socket.sendall(b"GET /info HTTP/1.1\r\nHost: localhost\r\n")
+        is_cut(stream.socket, b"X-Flood: water\r\n" * 4000)  # or is not read any more
+        assert memory_of(each_parser) - before < 32 * 1024
+    fake_provider.release()
+
+
+def is_cut(connection: socket.socket, piece: bytes) -> bool:
+    """Send 100 MB; tell whether the server closed the connection before it had them all."""
+    try:
+        for _ in range(100_000_000 // len(piece)):
+            connection.sendall(piece)
+    except OSError as error:
+        return not isinstance(error, TimeoutError)
+    return False
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 16\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+    ],
+)
+def test_where_a_body_ends_is_certain(each_parser: Server, fields: bytes) -> None:
+    """What another server could cut elsewhere is refused, and nothing behind it is taken for a request."""
+    token = f"Host: localhost\r\nAuthorization: Bearer {each_parser.token}\r\n".encode()
+    first = b"POST /chat HTTP/1.1\r\n" + token + JSON + fields
+    answer = each_parser.raw(first + b"\r\n0\r\n\r\nGET /info HTTP/1.1\r\n" + token + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_trailers_are_no_headers(each_parser: Server) -> None:
+    """They come after who is there was decided, and change nothing."""
+    head = (
+        b"POST /chat HTTP/1.1\r\n"
+        + HEAD
+        + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    )
+    token = f"Authorization: Bearer {each_parser.token}\r\n".encode()
+    body = b'\r\n10\r\n{"message": "x"}\r\n0\r\n'
+    assert each_parser.raw(head + body + token + b"\r\n").startswith(b"HTTP/1.1 401 ")
+    assert each_parser.raw(head + token + body + b"Host: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_another_protocol_is_not_spoken(each_parser: Server, protocol: bytes) -> None:
+    """Who asks for one, as some clients always do, is answered as if it had not; so is what follows."""
+    token = f"Host: localhost\r\nAuthorization: Bearer {each_parser.token}\r\n".encode()
+    body = b'{"message": "x"}'
+    ask = b"POST /chat HTTP/1.1\r\n" + token + b"Content-Type: application/json\r\nContent-Length: 16\r\n"
+    upgrade = (
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol + b"\r\nHTTP2-Settings: AAMAAABk\r\n"
+    )
+    with each_parser.connect() as connection:
+        for request in (ask + upgrade, ask + upgrade, ask + b"Connection: close\r\n"):
+            connection.sendall(request + b"\r\n" + body)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == 200
+            answer.read()
+
+
 def memory_of(server: Server) -> int:
     """Return the resident memory of the server in KiB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
@@ -136,7 +241,11 @@ def test_slow_requests_are_not_waited_for(impatient: Server, start: bytes) -> No
                 break
         else:
             pytest.fail("it waits")
-    assert found.startswith(b"HTTP/1.1 408 ") if b"POST" in start else found == b""
+    if b"POST" in start:
+        assert found.startswith(b"HTTP/1.1 408 ")
+        assert b"\r\nconnection: close\r\n" in found
+    else:
+        assert found == b""
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -39,7 +39,7 @@ def test_a_thread_is_named(server: Server, tea: str) -> None:
     for body in ({"title": ""}, {"title": "a\0"}, {}, {"title": "x", "language": "French"}):
         assert server.call("PATCH", f"/threads/{tea}", json=body).status_code == 422
     form = server.call("PATCH", f"/threads/{tea}", data={"title": "x"})
-    assert form.status_code == 400
+    assert form.status_code == 415
 
 
 def test_forks_and_undone_turns(server: Server, tea: str) -> None:

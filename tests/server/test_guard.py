@@ -5,30 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from chatcli.server.operations import OPERATIONS
 from tests.fake_provider import FakeProvider
 from tests.program import Chatcli
 from tests.server.peer import TOKENS, Server, serving
 
 ROUTES = [
-    ("POST", "/chat"),
-    ("POST", "/chat/stream"),
-    ("GET", "/chat/history/t"),
-    ("GET", "/threads"),
-    ("GET", "/threads/t/history"),
-    ("GET", "/threads/t/turns/u/stream"),
-    ("PUT", "/threads/t/clear"),
-    ("PUT", "/threads/t/archive"),
-    ("DELETE", "/threads/t/archive"),
-    ("DELETE", "/threads/t"),
-    ("GET", "/info"),
-    ("GET", "/metrics"),
+    (operation.method, operation.path.replace("{turn_id}", "u"))
+    for operation in OPERATIONS
+    if not operation.is_open
 ]
+BODIES = {"PATCH": {"title": "x"}, "POST": {}}
+"""Bodies that would do for the routes of a thread."""
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_every_route_wants_a_token(server: Server, method: str, path: str) -> None:
     """Without one, or with a wrong one, nothing is told but how to bring one."""
+    path = path.replace("{thread_id}", "t")
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}):
         answer = server.call(method, path, owner=None, headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (401, "urn:chatcli:unauthorized")
@@ -71,16 +66,14 @@ def test_a_token_may_come_as_an_api_key(server: Server) -> None:
 def test_owners_never_see_each_others_threads(server: Server) -> None:
     """On every route another's thread is unknown: the answer does not differ from that for no thread."""
     server.chat("secret of alice", thread_id="private")
-    for method, path in ROUTES:
-        if "/t" not in path.removeprefix("/threads"):
+    for method, route in ROUTES:
+        if "{thread_id}" not in route:
             continue
         foreign, unknown = (
-            server.call(method, path.replace("y/t", f"y/{name}").replace("s/t/", f"s/{name}/"), owner="bob")
-            if not path.endswith("s/t")
-            else server.call(method, f"/threads/{name}", owner="bob")
+            server.call(method, route.replace("{thread_id}", name), owner="bob", json=BODIES.get(method))
             for name in ("private", "missing")
         )
-        assert foreign.status_code == unknown.status_code == 404, path
+        assert foreign.status_code == unknown.status_code == 404, route
         ours, theirs = foreign.json(), unknown.json()
         assert ours["detail"].replace("private", "missing") == theirs["detail"]
         assert ours.get("hint", "").replace("private", "missing") == theirs.get("hint", "")
@@ -121,6 +114,7 @@ def test_loopback_names_are_served(server: Server, host: str) -> None:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "Cross-Site"},
         {"Origin": "http://localhost:1"},
     ],
 )
