@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadNotFound
 from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Message, Role, Thread, text_of, utc_now
-from chatcli.service.requests import TurnRequest, fingerprint
+from chatcli.service.providers import Providers
+from chatcli.service.requests import TurnRequest, fingerprint, thread_of_key
 from chatcli.service.threads import ThreadService, candidates
 from chatcli.stores import open_store
 from chatcli.stores.base import Begun, NewTurn, ThreadStore, message_id
@@ -15,6 +16,7 @@ from chatcli.text import check_thread_id, is_generated_id, new_id, title_of
 
 if TYPE_CHECKING:
     import asyncio
+    from contextlib import AbstractAsyncContextManager
     from weakref import WeakValueDictionary
 
     from chatcli.config import Settings
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from chatcli.service.turn import RunningTurn
 
 __all__ = ["ChatService", "TurnRequest", "open_service"]
-
-MOST_PROVIDERS = 64
-"""Models that are kept ready to be asked, whatever names clients of a server come up with."""
 
 UNTITLED = "(no text)"
 """Title of a thread that begins with a picture and no word."""
@@ -48,7 +47,7 @@ class ChatService(ThreadService):
         self.settings = settings
         self.wrap_provider: Callable[[Provider], Provider] | None = None
         """What is put around each provider, for whoever watches how it is asked."""
-        self._providers: dict[str, Provider] = {}
+        self._providers = Providers()
         self._limiter: Limiter | None = None
         self._graph: TurnGraph | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] | None = None
@@ -62,8 +61,7 @@ class ChatService(ThreadService):
 
     async def aclose(self) -> None:
         """Close providers and store; the audit is told if keys were missing."""
-        for provider in self._providers.values():
-            await provider.aclose()
+        await self._providers.aclose()
         if self._limiter is not None:
             await self._limiter.aclose()
         try:
@@ -82,7 +80,8 @@ class ChatService(ThreadService):
 
     async def find_model(self, spec: str | None, thread: Thread | None) -> str:
         """Return the model that a turn would ask; raise `ConfigError` or its like if it can't be asked."""
-        return self._provider(spec, thread).spec
+        async with self._provider(spec, thread) as provider:
+            return provider.spec
 
     async def model_names(self) -> Sequence[str]:
         """Return what may stand for a model, without asking a provider."""
@@ -92,7 +91,8 @@ class ChatService(ThreadService):
 
     async def models(self, spec: str | None = None) -> Sequence[str]:
         """Ask the provider of `spec` (or of the settings) for the models that it offers."""
-        return await self._provider(spec, None).models()
+        async with self._provider(spec, None) as provider:
+            return await provider.models()
 
     @asynccontextmanager
     async def turn(self, request: TurnRequest) -> AsyncIterator["RunningTurn"]:
@@ -110,35 +110,36 @@ class ChatService(ThreadService):
         from chatcli.service.turn import RunningTurn, TurnPlan
         from chatcli.service.waiting import Waiting
 
+        request.check()
         if self._graph is None:
             self._graph = TurnGraph(self.store, self.owner)
         thread = None
         if not request.save or (request.model is None and self.settings.model is None):
             thread = await self._existing(request)
-        provider = self._provider(request.model, thread)
-        new = self._new_turn(request, provider.spec)
-        waiting = Waiting(request.wait, request.on_wait)
-        async with waiting.for_lock(self._lock(new.thread_id)):
-            if request.save:
-                begun = await waiting.for_thread(lambda: self._begin(new, request))
-            else:
-                begun = await self._unsaved(new, thread)
-            running = RunningTurn(
-                TurnPlan(
-                    store=self.store,
-                    settings=self.settings,
-                    graph=self._graph,
-                    provider=provider,
-                    limiter=self._outbound_limiter(),
-                    options=request.options,
-                    begun=begun,
+        async with self._provider(request.model, thread) as provider:
+            new = self._new_turn(request, provider.spec)
+            waiting = Waiting(request.wait, request.on_wait)
+            async with waiting.for_lock(self._lock(new.thread_id)):
+                if request.save:
+                    begun = await waiting.for_thread(lambda: self._begin(new, request))
+                else:
+                    begun = await self._unsaved(new, thread)
+                running = RunningTurn(
+                    TurnPlan(
+                        store=self.store,
+                        settings=self.settings,
+                        graph=self._graph,
+                        provider=provider,
+                        limiter=self._outbound_limiter(),
+                        options=request.options,
+                        begun=begun,
+                    )
                 )
-            )
-            running.start()
-            try:
-                yield running
-            finally:
-                await running.aclose()
+                running.start()
+                try:
+                    yield running
+                finally:
+                    await running.aclose()
 
     async def _existing(self, request: TurnRequest) -> Thread | None:
         """Return the request's thread; None if it is yet to be made."""
@@ -183,15 +184,14 @@ class ChatService(ThreadService):
         return replace(begun, lease=None, created=False, context=context)
 
     def _new_turn(self, request: TurnRequest, model: str) -> NewTurn:
-        request.check()
         text = text_of(request.prompt)
-        turn_id, now = new_id(), utc_now()
+        turn_id, now, key = new_id(), utc_now(), request.idempotency_key
         prompt = [(Role.HUMAN, request.prompt)]
         if request.system is not None:
             prompt.insert(0, (Role.SYSTEM, request.system))
         return NewTurn(
             owner=self.owner,
-            thread_id=request.thread_id or new_id(),
+            thread_id=request.thread_id or (new_id() if key is None else thread_of_key(key)),
             turn_id=turn_id,
             model=model,
             prompt=tuple(
@@ -203,27 +203,24 @@ class ChatService(ThreadService):
             language=request.language,
             system=request.system,
             context_limit=self.settings.max_conversation_length,
-            idempotency_key=request.idempotency_key,
-            fingerprint=None if request.idempotency_key is None else fingerprint(request, model),
+            idempotency_key=key,
+            fingerprint=None if key is None else fingerprint(request, model),
         )
 
-    def _provider(self, spec: str | None, thread: Thread | None) -> "Provider":
-        """Return the provider of a model: asked for, set, or used last on the thread, in this order."""
+    def _provider(self, spec: str | None, thread: Thread | None) -> "AbstractAsyncContextManager[Provider]":
+        """Lend the provider of a model: asked for, set, or used last on the thread, in this order."""
         from chatcli.providers import open_provider
         from chatcli.providers.table import resolve_model
 
         if spec is None and thread is not None and self.settings.model is None:
             spec = thread.model
         resolved = resolve_model(self.settings, spec)
-        provider = self._providers.get(str(resolved))
-        if provider is None:
-            if len(self._providers) >= MOST_PROVIDERS:  # a running turn keeps its own
-                self._providers.pop(next(iter(self._providers)))
+
+        def make() -> "Provider":
             provider = open_provider(self.settings, resolved)
-            if self.wrap_provider is not None:
-                provider = self.wrap_provider(provider)
-            self._providers[str(resolved)] = provider
-        return provider
+            return provider if self.wrap_provider is None else self.wrap_provider(provider)
+
+        return self._providers.borrow(str(resolved), make)
 
     def _outbound_limiter(self) -> "Limiter | None":
         if self._limiter is None:

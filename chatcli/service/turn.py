@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chatcli.errors import ChatcliError, NotSaved, ThreadNotFound
 from chatcli.events import Event, Failed, Finished, Reasoning, Started, Token
-from chatcli.frozen import Frozen
+from chatcli.frozen import Frozen, replace
 from chatcli.models import Message, ModelOptions, Role, Turn, TurnError, TurnState, state_of, utc_now
 from chatcli.providers.answer import Answer
 from chatcli.providers.base import Delta, Provider
@@ -68,6 +68,11 @@ class RunningTurn:
         """The first event of the turn."""
         begun = self._plan.begun
         return Started(begun.thread.id, begun.turn.id, begun.turn.model, begun.created, begun.thread.title)
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the turn ended before, and its stored answer is given again."""
+        return self._plan.begun.turn.finished_at is not None
 
     def start(self) -> None:
         """Begin to ask the model."""
@@ -137,7 +142,7 @@ class RunningTurn:
 
     async def _keep(self) -> None:
         """Run the turn to its end, whatever that is, and store it; only this task commits failures."""
-        if self._plan.begun.turn.finished_at is not None:
+        if self.is_replay:
             await self._replay()
             return
         answer = Answer()
@@ -159,12 +164,21 @@ class RunningTurn:
             await asyncio.wait({committing})
         for task in others:
             task.cancel()
-        self._inbox.close(await self._conclude(committing, answer))
+        last = await self._conclude(committing, answer)
+        self._forget_texts()
+        self._inbox.close(last)
+
+    def _forget_texts(self) -> None:
+        """Let go of the prompt and its context, which may be large: a turn that is over may be kept."""
+        begun = self._plan.begun
+        begun = replace(begun, context=(), turn=replace(begun.turn, messages=()))
+        self._plan = replace(self._plan, begun=begun)
 
     async def _replay(self) -> None:
         turn, thread_id = self._plan.begun.turn, self._plan.begun.thread.id
         if turn.answer and self._sink is not None:
             await self._sink([Token(thread_id, turn.answer)])
+        self._forget_texts()
         self._inbox.close(
             Finished(thread_id, turn.id, turn.state, True, turn.finish_reason, turn.usage, replayed=True)
         )

@@ -297,6 +297,7 @@ class Connections:
         """Close what is idle."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         while self._idle:
             self._idle.pop()[1].abort()
         # Transports close their sockets in the loop's next round.
