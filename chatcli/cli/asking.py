@@ -79,7 +79,8 @@ def run(line: Line) -> None:
     check_stdout()
     settings = line.load()
     limit = settings.max_input_length or MAX_INPUT_LENGTH
-    silent = line.given or line.retry or line.json or line.no_stdin or line.idempotency_key
+    has_key = line.idempotency_key is not None
+    silent = line.given or line.retry or line.json or line.no_stdin or has_key
     code = _talk(line, settings, limit) if not silent and output.can_talk() else _ask(line, settings, limit)
     if code:
         raise typer.Exit(code)

@@ -41,6 +41,11 @@ def read_tokens(path: Path) -> tuple[ApiToken, ...]:
             raise ConfigError(
                 f"line {number} of {path} must have a name of lower-case letters, digits, '_' and '-'"
             )
+        if colon and owner == LOCAL_OWNER:
+            raise ConfigError(
+                f"line {number} of {path} has the name {owner}, which is the shell's",
+                hint="a token without a name opens the threads of the shell; take another name for others",
+            )
         if tokens.setdefault(token, owner) != owner:
             raise ConfigError(f"line {number} of {path} gives the token of another name")
     if not tokens:

@@ -1,8 +1,5 @@
 """The routes of turns: a prompt answered as a stream or in one piece, and streams read again."""
 
-import hashlib
-import json
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,17 +22,15 @@ from chatcli.server.requests import (
     read_event_id,
     read_key,
     read_query,
-    thread_of_key,
 )
 from chatcli.server.turns import TurnOrder
 from chatcli.server.wire import HOLD_SECONDS, SSE, EventStream, Format, Lines, ServerSentEvents, unless_gone
 from chatcli.service import ChatService, TurnRequest
+from chatcli.service.requests import thread_of_key
 
 LONGEST_WAIT = 30.0
 """Seconds that a turn waits for its thread to be free."""
 DEFAULT_LANGUAGE = "English"
-_SHAPING = {"system", "title", "temperature", "max_tokens", "save"}
-"""What only a stream can ask for, and what makes its request another one."""
 _NEAREST = 16
 """Turns at the end of a thread among which one is looked for first."""
 
@@ -84,12 +79,13 @@ async def attach(api: Api, request: Request) -> EventStream | Response:
     if live is not None and not live.ended:
         return _stream(api, request, live.attach(after=after), form, hold=None)
     turn = await _find_turn(service, thread_id, turn_id)
-    if turn.state is TurnState.RUNNING and live is None:
+    if live is None and turn.state is TurnState.RUNNING:
         raise ThreadBusy(
             "the turn runs in another process", hint="read it when it has ended", retry_after=1.0
         )
-    live = live or replay(thread, turn)
-    if 0 < live.last == after:
+    if live is None or (after < 0 and turn.state is not TurnState.RUNNING):
+        live = replay(thread, turn)
+    if live.is_end(after):
         return Response(status_code=204)
     return _stream(api, request, live.attach(after=after), form, hold=None)
 
@@ -130,9 +126,6 @@ async def _begin(
 ) -> LiveTurn:
     owner = find_owner(request)
     key = read_key(request)
-    thread_id = asked.thread_id
-    if key is not None and thread_id is None:
-        thread_id = thread_of_key(owner, key)
     order = TurnOrder(
         service=api.service(owner),
         request=_turn_request(
@@ -140,16 +133,15 @@ async def _begin(
             TurnRequest(
                 prompt=prompt,
                 max_length=api.max_input_length,
-                thread_id=thread_id,
+                thread_id=asked.thread_id,
                 model=asked.model,
                 language=asked.language,
                 idempotency_key=key,
                 wait=LONGEST_WAIT if asked.on_busy == "wait" else 0.0,
             ),
         ),
-        thread_id=thread_id,
+        thread_id=thread_of_key(key) if key is not None and asked.thread_id is None else asked.thread_id,
         keep_running=keep_running,
-        digest=hashlib.sha256(_fingerprint(prompt, asked)).digest(),
         tags=tags or {},
     )
     live = await api.turns.begin(order)
@@ -173,12 +165,6 @@ def _turn_request(asked: schemas.StreamRequest | schemas.ChatRequest, request: T
         save=asked.save,
         wait=request.wait if asked.wait is None or asked.on_busy == "reject" else asked.wait,
     )
-
-
-def _fingerprint(prompt: Content, asked: schemas.StreamRequest | schemas.ChatRequest) -> bytes:
-    """Return what makes the request what it is, whichever of the two doors it came through."""
-    more = asked.model_dump(include=_SHAPING, exclude_defaults=True)
-    return json.dumps([prompt, asked.thread_id, asked.language, asked.model, more], sort_keys=True).encode()
 
 
 async def _collect(api: Api, request: Request, asked: schemas.ChatRequest, reader: Reader) -> Response:

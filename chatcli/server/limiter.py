@@ -7,7 +7,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
@@ -17,7 +17,7 @@ from chatcli.config import parse_rate
 from chatcli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
+    from redis.asyncio import ConnectionPool
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +56,13 @@ class ClientLimiter:
         self._item = RateLimitItemPerSecond(count, int(seconds), namespace="chatcli")
         self._window = int(seconds)
         self._memory = FixedWindowRateLimiter(MemoryStorage())
-        self._redis = None if redis_url is None else FixedWindowRateLimiter(_open_redis(redis_url))
+        self._pool: ConnectionPool | None = None
+        self._redis: FixedWindowRateLimiter | None = None
+        if redis_url is not None:
+            self._pool, self._redis = _open_redis(redis_url)
         self._redis_from = 0.0
-        self._salt = os.urandom(16)
+        # Servers that count together must find an address in the same bucket.
+        self._salt = os.urandom(16) if redis_url is None else b"chatcli"
 
     async def check(self, *, owner: str | None, address: str, count: bool) -> Verdict:
         """Return the verdict on a request, and `count` it; the shared count fails open to our own."""
@@ -73,6 +77,11 @@ class ClientLimiter:
                 logger.warning("Redis does not count requests: %s", type(error).__name__)
         return await self._ask(self._memory, key, count=count)
 
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        if self._pool is not None:
+            await self._pool.aclose()
+
     async def _ask(self, strategy: FixedWindowRateLimiter, key: str, *, count: bool) -> Verdict:
         allowed = await strategy.hit(self._item, key) if count else True
         stats = await strategy.get_window_stats(self._item, key)
@@ -84,18 +93,21 @@ class ClientLimiter:
         return f"address:{int.from_bytes(digest) % BUCKETS}"
 
 
-def _open_redis(url: str) -> "Storage":
+def _open_redis(url: str) -> "tuple[ConnectionPool, FixedWindowRateLimiter]":
     from limits.aio.storage import RedisStorage
 
     scheme, _, rest = url.partition("://")
     known = {"redis": "async+redis", "rediss": "async+rediss", "unix": "async+redis+unix"}
     try:
-        return RedisStorage(
-            f"{known[scheme]}://{rest}",
-            implementation="redispy",
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
+        from redis.asyncio import ConnectionPool
+
+        pool = ConnectionPool.from_url(
+            url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
+        # Its annotations know nothing of the pool that its documentation offers.
+        kept: dict[str, Any] = {"connection_pool": pool}
+        storage = RedisStorage(f"{known[scheme]}://{rest}", implementation="redispy", **kept)
+        return pool, FixedWindowRateLimiter(storage)
     except Exception:  # noqa: BLE001 - what the library raises differs with what is installed
         failure = ConfigError(
             "CHATCLI_REDIS_URL can't be used: Redis' client is not installed, or the URL is wrong",

@@ -19,14 +19,23 @@ KEPT_EVENTS = 4096
 AHEAD_EVENTS = 256
 """How far a turn may be ahead of the fastest of its readers."""
 
+TOLD_END, TOLD_TEXT = -1, -2
+"""Numbers of the end and of the text, in one piece, of a turn that is told from the store."""
+
 Numbered: TypeAlias = tuple[int, Event]
 
 
 class LiveTurn:
-    """One turn and what it has emitted so far; events are numbered from 1 in the order of emission."""
+    """One turn and what it has emitted so far; events are numbered from 1 in the order of emission.
 
-    def __init__(self, *, keep_running: bool) -> None:
+    The numbers are good where the turn ran. One that is told from the store has the same first event,
+    and then numbers below zero, which are good everywhere and never mean an event of a running turn.
+    """
+
+    def __init__(self, *, keep_running: bool, told: bool = False) -> None:
         self.keep_running = keep_running
+        self.told = told
+        """Whether it comes from the store: a start, its text in one piece, an end."""
         self.last = 0
         self.ended = False
         self.stopping: ChatcliError | bool = False
@@ -60,16 +69,27 @@ class LiveTurn:
     def attach(self, *, after: int = 0) -> "Reader":
         """Return a reader of the events behind number `after`; leave it with `Reader.close`.
 
-        Raises `NotKept` if events so old are not kept one by one any more.
+        Raises `NotKept` if that is no number here, or events so old are not kept one by one any more.
         """
-        if after > self.last or 1 < after < self._merged:
-            raise NotKept(
-                "there is no such place in the stream, or not any more",
-                hint="read the turn from its beginning, or the history of the thread",
-            )
-        reader = Reader(self, after)
+        reader = Reader(self, self._place_of(after))
         self._readers.add(reader)
         return reader
+
+    def is_end(self, number: int) -> bool:
+        """Whether nothing comes behind the event with this number."""
+        return self.ended and number == (TOLD_END if self.told else self.last)
+
+    def _place_of(self, number: int) -> int:
+        """Return how many events are behind a reader who has had the one with this number."""
+        if self.told and TOLD_TEXT <= number < 0:
+            return self.last + 1 + number
+        counts_here = 0 <= number <= self.last and not (self.told and number > 1)
+        if not counts_here or self.is_lost(number):
+            raise NotKept(
+                "there is no such place in the stream, or not any more",
+                hint="read the turn from its beginning, without a number",
+            )
+        return number
 
     def detach(self, reader: "Reader") -> None:
         """Take a reader away; with the last one the turn is stopped, unless it was told to go on."""
@@ -113,8 +133,8 @@ class LiveTurn:
             found.append((1, self._started))
         if after < self._merged and self._started is not None:
             thread_id = self._started.thread_id
-            if self._reasoning:
-                found.append((self._merged, Reasoning(thread_id, "".join(self._reasoning))))
+            if self._reasoning:  # whoever has only this is told to begin again, as `_merged` is the text's
+                found.append((self._merged - 1, Reasoning(thread_id, "".join(self._reasoning))))
             if self._text:
                 found.append((self._merged, Token(thread_id, "".join(self._text))))
         wanted = self.last - max(after, self._merged)
@@ -123,7 +143,7 @@ class LiveTurn:
         return found
 
     def is_lost(self, after: int) -> bool:
-        """Whether a reader at `after` was so slow that what it needs is not kept one by one any more."""
+        """Whether what a reader at `after` needs is not kept one by one any more."""
         return 1 < after < self._merged
 
     def _explained(self, last: Finished | Failed) -> Finished | Failed:
@@ -200,6 +220,8 @@ class Reader:
         if live.is_lost(self.after):
             raise NotKept("the reader was too slow", hint="read the turn from its beginning")
         found = live.read(self.after)
+        if live.told:
+            found = [(_told_number(event), event) for _, event in found]
         self.after = live.last
         live.made_room()
         return found
@@ -207,3 +229,9 @@ class Reader:
     def close(self) -> None:
         """Stop reading."""
         self.live.detach(self)
+
+
+def _told_number(event: Event) -> int:
+    if isinstance(event, Started):
+        return 1
+    return TOLD_TEXT if isinstance(event, Token) else TOLD_END

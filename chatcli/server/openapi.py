@@ -111,9 +111,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             for name, field in schema["properties"].items()
         ]
     if operation.has_key:
-        key = {"type": "string", "pattern": "^[!-~]{1,255}$"}
-        found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": key})
+        found.append(_header("Idempotency-Key", "^[!-~]{1,255}$"))
+    if operation.query is schemas.StreamQuery:
+        found.append(_header("Last-Event-ID", schemas.EVENT_NUMBER))
     return found
+
+
+def _header(name: str, pattern: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": pattern}
+    return {"name": name, "in": "header", "required": False, "schema": schema}
 
 
 def _not_null(field: dict[str, Any]) -> dict[str, Any]:

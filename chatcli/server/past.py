@@ -17,7 +17,7 @@ def replay(thread: Thread, turn: Turn) -> LiveTurn:
         error = _error(turn.error)
         error.saved = True
         end = Failed(thread.id, turn.id, turn.state, True, error)
-    live = LiveTurn(keep_running=True)
+    live = LiveTurn(keep_running=True, told=True)
     live.take_in([started, *text])
     live.end(end)
     return live

@@ -137,11 +137,14 @@ def listen(options: ServeOptions) -> Iterator[socket.socket]:
     """Return the socket to listen on; a socket file is the owner's alone, and goes with the server."""
     if options.uds is not None:
         listener = _listen_on_file(options.uds)
+        mark = _mark_of(options.uds)
         try:
             yield listener
         finally:
+            # Whoever came when this one did not listen any more has a file of its own there.
+            if mark is not None and _mark_of(options.uds) == mark:
+                options.uds.unlink(missing_ok=True)
             listener.close()
-            options.uds.unlink(missing_ok=True)
         return
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -170,9 +173,20 @@ def _listen_on_file(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         taken = error.errno == errno.EADDRINUSE
-        reason = "somebody else listens there" if taken else error.strerror
+        reason = str(error.strerror)
+        if taken:
+            reason = "somebody else listens there" if path.is_socket() else "it is no socket, and in the way"
         raise ConfigError(f"can't listen on {path}: {reason}", hint="choose another --uds") from None
     return listener
+
+
+def _mark_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from another one with its name; its number alone may be used again."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _answers(path: Path) -> bool:

@@ -13,6 +13,7 @@ from chatcli.server.live import LiveTurn
 from chatcli.server.metrics import Metrics
 from chatcli.server.problems import internal_error
 from chatcli.service import ChatService, TurnRequest
+from chatcli.service.requests import fingerprint
 
 if TYPE_CHECKING:
     from chatcli.events import Failed, Finished
@@ -25,7 +26,6 @@ RECENT_SECONDS = 60.0
 WAITING_TURNS = 16
 """Turns that may wait for one thread."""
 RUNNING_TURNS = 1024
-KNOWN_KEYS = 4096
 
 Place: TypeAlias = tuple[str, str, str]
 """Owner, thread and turn, or owner, thread and idempotency key."""
@@ -38,9 +38,8 @@ class TurnOrder:
     service: ChatService
     request: TurnRequest
     thread_id: str | None
+    """The thread, if it is known before the turn has begun."""
     keep_running: bool = False
-    digest: bytes = b""
-    """Of the request's body, where there is an idempotency key."""
     tags: dict[str, object] = field(default_factory=dict)
     """What traces are told about the turn."""
 
@@ -56,9 +55,8 @@ class Turns:
         self._metrics = metrics
         self._live: set[LiveTurn] = set()
         self._placed: dict[Place, LiveTurn] = {}
-        self._keyed: dict[Place, LiveTurn] = {}
+        self._keyed: dict[Place, tuple[LiveTurn, TurnRequest]] = {}
         self._recent: OrderedDict[Place, LiveTurn] = OrderedDict()
-        self._digests: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._waiting: Counter[tuple[str, str]] = Counter()
         self.draining = False
         self.trace: Trace = lambda _order, _live: nullcontext()
@@ -70,18 +68,15 @@ class Turns:
         """Start a turn, or return the running one that has the same idempotency key.
 
         Raises:
-            InvalidRequest: the key came with another body.
+            InvalidRequest: the running turn is another request's. Of those that ended the store knows.
             ServerStopping: no more turns are taken.
             ThreadBusy, RateLimited: too many wait already.
         """
         key = self._key(order)
         if key is not None:
-            self._check_digest(key, order)
-            while (live := self._keyed.get(key)) is not None:
-                if not live.stopping and not live.ended:
-                    return live
-                if live.task is not None:
-                    await asyncio.wait({live.task})
+            order.request.check()
+            if (running := await self._join(key, order)) is not None:
+                return running
         if self.draining:
             raise ServerStopping("the server is about to stop", hint="try again", retry_after=1.0)
         if len(self._live) >= RUNNING_TURNS:
@@ -92,7 +87,7 @@ class Turns:
         live = LiveTurn(keep_running=order.keep_running)
         self._live.add(live)
         if key is not None:
-            self._keyed[key] = live
+            self._keyed[key] = live, order.request
         live.task = asyncio.create_task(self._run(live, order, key))
         return live
 
@@ -124,9 +119,10 @@ class Turns:
             try:
                 async with order.service.turn(order.request) as turn:
                     began()
-                    place = (order.service.owner, turn.started.thread_id, turn.started.turn_id)
-                    self._placed[place] = live
-                    live.turn = turn
+                    live.turn, live.told = turn, turn.is_replay
+                    if not live.told:  # the numbers of a stream are those of the turn as it ran
+                        place = (order.service.owner, turn.started.thread_id, turn.started.turn_id)
+                        self._placed[place] = live
                     if live.stopping:
                         turn.stop()
                     live.take_in([turn.started])
@@ -140,8 +136,6 @@ class Turns:
             except Exception:
                 logger.exception("a turn broke")
                 failure = internal_error()
-        if key is not None and place is None:  # nothing began: the key is free
-            self._digests.pop((key[0], key[2]), None)
         self._forget(live, key, place)
         live.end(last, failure)
         self._metrics.count_turn(live)
@@ -167,7 +161,7 @@ class Turns:
 
     def _forget(self, live: LiveTurn, key: Place | None, place: Place | None) -> None:
         self._live.discard(live)
-        if key is not None and self._keyed.get(key) is live:
+        if key is not None and key in self._keyed and self._keyed[key][0] is live:
             del self._keyed[key]
         if place is not None:
             self._placed.pop(place, None)
@@ -176,23 +170,33 @@ class Turns:
                 self._recent.popitem(last=False)
             asyncio.get_running_loop().call_later(RECENT_SECONDS, self._recent.pop, place, None)
 
+    async def _join(self, key: Place, order: TurnOrder) -> LiveTurn | None:
+        """Return the running turn of the same request, which goes on if any of its clients wants that.
+
+        Where only the names of the model differ the store has to say, when it has ended, whether it is.
+        """
+        while (found := self._keyed.get(key)) is not None:
+            live, request = found
+            if live.stopping or live.ended:
+                if live.task is not None:
+                    await asyncio.wait({live.task})
+                continue
+            if fingerprint(request, "") != fingerprint(order.request, ""):
+                raise InvalidRequest(
+                    "the idempotency key was used for another request on this thread",
+                    hint="use a new key for a new request",
+                )
+            if request.model != order.request.model:
+                return None
+            live.keep_running |= order.keep_running
+            return live
+        return None
+
     def _key(self, order: TurnOrder) -> Place | None:
         key = order.request.idempotency_key
-        if key is None or order.request.thread_id is None:
+        if key is None or order.thread_id is None:
             return None
-        return (order.service.owner, order.request.thread_id, key)
-
-    def _check_digest(self, key: Place, order: TurnOrder) -> None:
-        """Refuse a key that came lately with another body, on whatever thread; the store knows older ones."""
-        owner, _, name = key
-        known = self._digests.setdefault((owner, name), order.digest)
-        self._digests.move_to_end((owner, name))
-        if len(self._digests) > KNOWN_KEYS:
-            self._digests.popitem(last=False)
-        if known != order.digest:
-            raise InvalidRequest(
-                "the idempotency key was used for another request", hint="use a new key for a new request"
-            )
+        return (order.service.owner, order.thread_id, key)
 
 
 def _gone() -> ChatcliError:

@@ -12,7 +12,7 @@ from chatcli.server.exchange import GONE, exchange_of
 from chatcli.server.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from chatcli.server.live import Numbered, Reader
     from chatcli.server.metrics import Metrics
@@ -31,12 +31,15 @@ class Format(Protocol):
     media_type: str
     ping: bytes
 
-    def write(self, events: "Iterable[Numbered]") -> bytes:
-        """Return events as they go over the wire."""
+    def write(self, events: "Sequence[Numbered]") -> bytes:
+        """Return events as they go over the wire, those that are next in the stream."""
 
 
 class Lines:
-    """One event is one line: everything beyond ASCII is escaped, U+2028 and its like too."""
+    """One event is one line: everything beyond ASCII is escaped, U+2028 and its like too.
+
+    A line without its number is the event behind that of the line before, the first one event 1.
+    """
 
     media_type = NDJSON
     ping = b""
@@ -44,18 +47,28 @@ class Lines:
     def __init__(self, request_id: str, *, numbered: bool = False) -> None:
         self._request_id = request_id
         self._numbered = numbered
+        self._last = 0
+        """Number of the last line."""
 
-    def write(self, events: "Iterable[Numbered]") -> bytes:
+    def write(self, events: "Sequence[Numbered]") -> bytes:
         """Return events, one a line; with their numbers where they are not simply counted."""
-        lines = [
-            f"{_token(event)}\n" if type(event) is Token and not self._numbered else self._line(number, event)
-            for number, event in events
-        ]
+        before, self._last = self._last, events[-1][0] if events else self._last
+        if not self._numbered and self._last - before == len(events):  # numbers rise: there is no gap
+            lines = [
+                f"{_token(event)}\n" if type(event) is Token else self._line(None, event)
+                for _, event in events
+            ]
+        else:
+            lines = []
+            for number, event in events:
+                counted = not self._numbered and number == before + 1
+                lines.append(self._line(None if counted else number, event))
+                before = number
         return "".join(lines).encode("ascii")
 
-    def _line(self, number: int, event: Event) -> str:
+    def _line(self, number: int | None, event: Event) -> str:
         document = document_of(event, self._request_id)
-        if self._numbered:
+        if number is not None:
             document["seq"] = number
         return json.dumps(document) + "\n"
 
@@ -69,7 +82,7 @@ class ServerSentEvents:
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
 
-    def write(self, events: "Iterable[Numbered]") -> bytes:
+    def write(self, events: "Sequence[Numbered]") -> bytes:
         """Return events."""
         lines = [
             f"id: {number}\nevent: token\ndata: {_token(event)}\n\n"

@@ -92,6 +92,31 @@ def test_second_thoughts(both: Callable[..., Run]) -> None:
     both("history", "-n", "0", "--all", "--json")
 
 
+def test_the_same_is_refused(both: Callable[..., Run]) -> None:
+    """Options that nothing can be done with are usage errors, and the odd ones that make sense are not."""
+    both("chat", *OFFLINE, "-t", "tea", "one")
+    for odd in (("-l", ""), ("--temperature", "nan"), ("--idempotency-key", "two words")):
+        assert both("chat", "-m", "", "-t", "tea", *odd, "two").returncode == 2
+    assert both("history", "--search", "x" * 1001).returncode == 2
+    assert both("history", "--search", "").returncode == 0
+    assert both("history", "tea", "--tail", str(10**30), "--json").returncode == 0
+
+
+def test_keys(both: Callable[..., Run]) -> None:
+    """A key counts on its thread, or on the one that it begins, as long as its turn is there."""
+    key = ("--idempotency-key", "day")
+    first = both("chat", *OFFLINE, "--json", *key, "one")
+    again = both("chat", *OFFLINE, "--json", *key, "one")
+    assert [lines(run)[0]["thread_id"] for run in (first, again)] == [lines(first)[0]["thread_id"]] * 2
+    assert lines(again)[-1]["metadata"]["replayed"]
+    assert both("chat", *OFFLINE, *key, "another").returncode == 2
+    for thread in ("tea", "milk"):
+        assert both("chat", *OFFLINE, "-t", thread, *key, thread).returncode == 0
+    assert both("chat", *OFFLINE, "-t", "tea", *key, "--title", "Tea", "tea").returncode == 0
+    both("clear", "tea", "-y")
+    assert both("chat", *OFFLINE, "-t", "tea", *key, "something else").returncode == 0
+
+
 def test_moving_threads(both: Callable[..., Run]) -> None:
     """`export` and `import`: of some, of all, again, dry, damaged, and in conflict."""
     for thread in ("tea", "milk"):

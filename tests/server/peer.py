@@ -210,11 +210,16 @@ def eventually(look: Callable[[], T | None], *, seconds: float = WAIT) -> T:
     return found
 
 
+def _named(owner: str) -> str:
+    """Return what a token's line begins with; the shell's is the one without a name."""
+    return "" if owner == "local" else f"{owner}:"
+
+
 def program(home: Path, provider: FakeProvider | None, **variables: str) -> Chatcli:
     """Return the program with tokens, a provider, and limits that nobody meets."""
     home.mkdir(exist_ok=True)
     tokens = home / "tokens"
-    tokens.write_text("".join(f"{name}:{token}\n" for name, token in TOKENS.items()))
+    tokens.write_text("".join(f"{_named(name)}{token}\n" for name, token in TOKENS.items()))
     settings = {
         "CHATCLI_API_TOKENS_FILE": str(tokens),
         "CHATCLI_CLIENT_RATE": "1000000/minute",

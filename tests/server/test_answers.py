@@ -275,3 +275,9 @@ def check_problem(answer: httpx.Response) -> None:
     assert document["title"]
     assert document["detail"]
     assert document["request_id"] == answer.headers["x-request-id"]
+
+
+def test_what_is_wrong_is_said_as_it_is_meant(server: Server) -> None:
+    """A pattern is quoted as it stands: letters of either kind may be in the id of a thread."""
+    detail = server.chat("x", thread_id="-").json()["detail"]
+    assert detail.startswith("thread_id: string should match pattern '^[A-Za-z0-9]")

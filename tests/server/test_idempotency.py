@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_provider import FakeProvider
-from tests.server.peer import Server, serving
+from tests.server.peer import Server, eventually, serving
 
 
 @pytest.mark.parametrize("thread", [None, "idem"])
@@ -48,13 +48,60 @@ def test_the_retry_of_a_running_turn_joins_it(server: Server, fake_provider: Fak
 
 
 def test_the_same_key_with_another_body_is_refused(server: Server, fake_provider: FakeProvider) -> None:
-    """422, and nothing is asked or stored; on another thread, too."""
+    """422, and nothing is asked or stored, whether its turn has ended or still runs."""
     key = {"Idempotency-Key": "other-body"}
     server.lines("one", thread_id="other-1", headers=key)
-    for body in ({"input": "two", "thread_id": "other-1"}, {"input": "one", "thread_id": "other-2"}):
-        answer = server.call("POST", "/chat/stream", json=body, headers=key)
-        assert (answer.status_code, answer.json()["type"]) == (422, "urn:chatcli:invalid-request")
-    assert len(fake_provider.requests()) == 1
+    _refuse(server, key, {"input": "two", "thread_id": "other-1"})
+    body = {"input": "one", "thread_id": "other-2", "model": "openai:slow-2"}
+    with server.open_stream(body, headers=key) as stream:
+        fake_provider.release()
+        next(stream.documents())
+        _refuse(server, key, {**body, "input": "two"})
+    assert len(fake_provider.requests()) == 2
+
+
+def _refuse(server: Server, key: dict[str, str], body: dict[str, str]) -> None:
+    answer = server.call("POST", "/chat/stream", json=body, headers=key)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:chatcli:invalid-request")
+
+
+def test_a_key_counts_on_its_thread(server: Server, fake_provider: FakeProvider) -> None:
+    """On another thread it is another key, and once its turn is gone it is a new one."""
+    key = {"Idempotency-Key": "day"}
+    first = server.lines("one", thread_id="key-a", headers=key)
+    assert server.lines("two", thread_id="key-b", headers=key)[-1]["metadata"]["state"] == "complete"
+    assert server.call("PUT", "/threads/key-a/clear").status_code == 200
+    again = server.lines("three", thread_id="key-a", headers=key)
+    assert again[0]["metadata"]["turn_id"] != first[0]["metadata"]["turn_id"]
+    assert server.call("DELETE", "/threads/key-b").status_code == 204
+    assert server.lines("four", thread_id="key-b", headers=key)[0]["metadata"]["thread_created"]
+    assert len(fake_provider.requests()) == 4
+
+
+def test_any_client_of_a_turn_can_have_it_go_on(server: Server, fake_provider: FakeProvider) -> None:
+    """Who joins with on_disconnect "continue" gets the whole answer stored, though both hang up."""
+    key = {"Idempotency-Key": "go-on"}
+    body = {"input": "x", "thread_id": "go-on", "model": "openai:slow-3", "hold": False}
+    with server.open_stream(body, headers=key) as first:
+        turn_id = next(first.documents())["metadata"]["turn_id"]
+        with server.open_stream({**body, "on_disconnect": "continue"}, headers=key) as second:
+            assert next(second.documents())["metadata"]["turn_id"] == turn_id
+    eventually(lambda: [_is_cut(record, turn_id) for record in server.records()].count(True) == 2 or None)
+    fake_provider.release(3)
+    assert server.until_state("go-on", "complete")["messages"][-1]["content"] == "w0 w1 w2 "
+
+
+def _is_cut(record: dict[str, object], turn_id: str) -> bool:
+    return record.get("turn_id") == turn_id and record.get("cut") is True
+
+
+def test_what_is_not_stored_has_no_key(server: Server, fake_provider: FakeProvider) -> None:
+    """Such a retry could not be recognised: it is refused, and not asked twice."""
+    answer = server.call(
+        "POST", "/chat/stream", json={"input": "x", "save": False}, headers={"Idempotency-Key": "unsaved"}
+    )
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:chatcli:invalid-request")
+    assert fake_provider.requests() == []
 
 
 def test_the_same_key_of_another_owner_is_another_key(server: Server) -> None:
@@ -63,7 +110,9 @@ def test_the_same_key_of_another_owner_is_another_key(server: Server) -> None:
     mine = server.call("POST", "/chat", json={"message": "one"}, headers=key)
     other = server.call("POST", "/chat", json={"message": "two"}, headers=key, owner="bob")
     assert mine.status_code == other.status_code == 200
-    assert mine.json()["thread_id"] != other.json()["thread_id"]
+    assert mine.json()["turn_id"] != other.json()["turn_id"]
+    thread_id = mine.json()["thread_id"]
+    assert [len(server.history(thread_id, owner=owner)) for owner in ("alice", "bob")] == [1, 1]
 
 
 def test_a_refused_request_does_not_use_up_its_key(server: Server) -> None:

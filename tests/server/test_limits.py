@@ -1,11 +1,14 @@
 """How often a client may ask: counted, told, and bounded whatever the clients are."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from chatcli.server import limiter
 from chatcli.server.limiter import BUCKETS, ClientLimiter
+from tests.redis import running
 from tests.server.peer import serving
 
 
@@ -43,16 +46,37 @@ def test_guessing_tokens_is_limited(tmp_path: Path) -> None:
 
 async def test_a_million_addresses_take_no_more_memory_than_a_few() -> None:
     """Addresses share a fixed number of counters."""
-    limiter = ClientLimiter("10/minute")
+    one = ClientLimiter("10/minute")
     for number in range(3 * BUCKETS):
-        limiter._bucket(f"2001:db8::{number:x}")
-    names = {limiter._bucket(f"2001:db8::{number:x}") for number in range(20 * BUCKETS)}
+        one._bucket(f"2001:db8::{number:x}")
+    names = {one._bucket(f"2001:db8::{number:x}") for number in range(20 * BUCKETS)}
     assert len(names) <= BUCKETS
 
 
 async def test_redis_that_is_away_is_done_without() -> None:
     """The count goes on in memory; nobody waits for a dead Redis twice."""
     pytest.importorskip("redis")
-    limiter = ClientLimiter("2/minute", "redis://127.0.0.1:9/0")
-    verdicts = [await limiter.check(owner="alice", address="-", count=True) for _ in range(3)]
+    one = ClientLimiter("2/minute", "redis://127.0.0.1:9/0")
+    verdicts = [await one.check(owner="alice", address="-", count=True) for _ in range(3)]
+    await one.aclose()
     assert [verdict.allowed for verdict in verdicts] == [True, True, False]
+
+
+@pytest.mark.parametrize("owner", ["alice", None])
+async def test_servers_with_one_redis_count_together(
+    monkeypatch: pytest.MonkeyPatch, owner: str | None
+) -> None:
+    """Whether clients are told apart by their tokens or by their addresses; others have their own count."""
+    monkeypatch.setattr(limiter, "REDIS_SECONDS", 30.0)  # it answers, however busy the machine is
+    with tempfile.TemporaryDirectory(prefix="redis", dir="/tmp") as folder, running(Path(folder)) as redis:
+        servers = [ClientLimiter("4/day", redis.url) for _ in range(2)]
+        allowed = [
+            (await server.check(owner=owner, address="192.0.2.7", count=True)).allowed
+            for _ in range(3)
+            for server in servers
+        ]
+        assert allowed == [True] * 4 + [False] * 2
+        other = None if owner is None else "bob"
+        assert (await servers[0].check(owner=other, address="192.0.2.8", count=True)).allowed
+        for server in servers:
+            await server.aclose()

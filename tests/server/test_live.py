@@ -59,7 +59,11 @@ async def test_a_long_turn_is_kept_in_bounds() -> None:
     assert len(found) == KEPT_EVENTS + 3
     text = "".join(event.content for _, event in found if isinstance(event, Token))
     assert text == "".join(f"{number} " for number in range(count)) == live.answer
+    merged = found[1][0]
     assert found[1][1] == Reasoning("t", "hm")
+    assert found[2][0] == merged + 1
+    with pytest.raises(NotKept):  # cut behind the one, it has not had the other
+        live.attach(after=merged)
     assert found[-1][0] == live.last == count + 2
     with pytest.raises(NotKept):
         live.attach(after=100)

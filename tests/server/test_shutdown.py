@@ -5,11 +5,15 @@ import os
 import signal
 import socket
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
+from chatcli.server.options import ServeOptions
+from chatcli.server.run import listen
 from tests.fake_provider import FakeProvider
+from tests.program import Chatcli
 from tests.server.peer import TOKENS, WAIT, Server, eventually, serving
 
 
@@ -160,4 +164,20 @@ def test_a_socket_file_is_the_owners_alone(tmp_path: Path) -> None:
         second = server.program("serve", *words)
         assert (second.returncode, b"somebody else" in second.stderr) == (78, True)
         assert server.stop() == 0
+    assert not path.exists()
+    path.write_text("notes")
+    third = Chatcli.at(tmp_path)("serve", *words)
+    assert (third.returncode, b"no socket" in third.stderr, path.read_text()) == (78, True, "notes")
+
+
+def test_a_server_that_stops_leaves_the_file_of_its_successor(tmp_path: Path) -> None:
+    """One that has closed its socket, and still has readers, does not take away what came in its place."""
+    path = tmp_path / "chat.sock"
+    options = ServeOptions(uds=path)
+    with ExitStack() as successor:
+        with listen(options) as first:
+            first.close()  # as a server does that waits for its last readers
+            successor.enter_context(listen(options))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
     assert not path.exists()

@@ -75,6 +75,8 @@ def test_turns_tokens_and_streams_are_counted(server: Server, fake_provider: Fak
     assert server.metric("chatcli_first_token_seconds_count") > 0
     assert server.metric("chatcli_store_seconds_count", call="begin") > 0
     assert server.metric("chatcli_requests_total", method="POST", route="/chat/stream", status="200") > 0
+    server.call("PATCH", "/threads/nothing", json={"title": "x"})
+    assert server.metric("chatcli_requests_total", method="PATCH", route="/threads/{thread_id}", status="404")
 
 
 def test_labels_are_bounded(server: Server) -> None:

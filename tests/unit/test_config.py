@@ -602,6 +602,9 @@ def test_api_tokens(home: Home) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError, match=f"line {line} of "):
             settings.read_api_tokens()
+    path.write_text("ann:t1\nlocal:t2\n")
+    with pytest.raises(ConfigError, match="has the name local, which is the shell's"):
+        settings.read_api_tokens()
     path.write_text("# nobody\n")
     with pytest.raises(ConfigError, match="holds no token"):
         settings.read_api_tokens()

@@ -15,6 +15,7 @@ from chatcli.cli.session.table import BY_NAME, help_lines, nearest
 from chatcli.cli.terminal import visible_line
 from chatcli.errors import InvalidRequest
 from chatcli.models import text_of
+from chatcli.service.requests import check_language
 from chatcli.text import check_text
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def choose_language(session: "Session", argument: str) -> None:
     """/language."""
     talk = session.talk
     if argument:
-        talk.choices.language = check_text(argument, source="the language")
+        talk.choices.language = check_language(argument)
     current = talk.choices.language or (talk.thread.language if talk.thread else "English")
     view.tell(f"language: {visible_line(current)}")
 

@@ -37,11 +37,12 @@ from chatcli.server.schemas.asked import (
     UndoRequest,
     content_of,
 )
-from chatcli.server.schemas.fields import THREAD_ID, read_moment
+from chatcli.server.schemas.fields import EVENT_NUMBER, THREAD_ID, read_moment
 from chatcli.server.schemas.imports import ImportRequest, read_imported
 from chatcli.server.schemas.telling import list_messages, show, show_turn, summarise, tell
 
 __all__ = [
+    "EVENT_NUMBER",
     "THREAD_ID",
     "Asked",
     "ChatAnswer",

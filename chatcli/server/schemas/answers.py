@@ -185,7 +185,10 @@ class StreamEvent(_Answer):
     metadata: dict[str, Any] | None = None
     error: Problem | None = None
     saved: bool | None = None
-    seq: int | None = Field(default=None, description="The event's number, in a stream that was attached to.")
+    seq: int | None = Field(
+        default=None,
+        description="The event's number; a line without it is one more than the line before, the first is 1.",
+    )
 
 
 class CleanupLine(_Answer):

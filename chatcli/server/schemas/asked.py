@@ -18,6 +18,7 @@ from chatcli.server.schemas.fields import (
     Query,
     ThreadId,
 )
+from chatcli.service.requests import HOTTEST, LONGEST_SEARCH, MOST_TOKENS
 
 MAX_PAGE = 1000
 
@@ -57,8 +58,10 @@ class StreamRequest(Asked):
         default=None, pattern=ANY_TEXT, description="A new system prompt for the thread, from here on."
     )
     title: str | None = Field(default=None, pattern=ANY_TEXT, description="Name the thread.")
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    max_tokens: int | None = Field(default=None, ge=1, le=2**31, description="Most tokens of the answer.")
+    temperature: float | None = Field(default=None, ge=0, le=HOTTEST)
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=MOST_TOKENS, description="Most tokens of the answer."
+    )
     save: bool = Field(default=True, description="Whether anything is stored.")
 
 
@@ -86,7 +89,10 @@ class ThreadsQuery(Query):
         default="", pattern=r"^[A-Za-z0-9._-]*$", max_length=128, description="How the ids begin."
     )
     search: str | None = Field(
-        default=None, pattern=TEXT, max_length=1000, description="Words to find in prompts and answers."
+        default=None,
+        pattern=ANY_TEXT,
+        max_length=LONGEST_SEARCH,
+        description="Words to find in prompts and answers.",
     )
 
 
@@ -94,7 +100,7 @@ class ThreadQuery(Query):
     """Which turns of a thread are shown."""
 
     tail: int | None = Field(
-        default=None, ge=0, le=2**53, description="How many of the newest turns; all where it is missing."
+        default=None, ge=0, description="How many of the newest turns; all where it is missing."
     )
     after: int | None = Field(
         default=None, ge=0, le=2**53, description="Only turns with an index over this one; not with `tail`."
@@ -108,7 +114,13 @@ class StreamQuery(Query):
     """From where a running turn is read."""
 
     after: int = Field(
-        default=0, ge=0, le=2**53, description="The number of the last event that was received."
+        default=0,
+        ge=-2,
+        le=2**53,
+        description="The number of the last event that was received: what comes behind it is sent, or "
+        "nothing (204) if that was the end. Numbers over 1 are good in the process that runs the turn, up to "
+        "a minute after its end; those below 0, of a turn told from the store, everywhere. Where a number is "
+        "not good the answer is 410: read the turn from its beginning. `Last-Event-ID` counts over it.",
     )
 
 

@@ -6,11 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chatcli.models import parse_time
+from chatcli.service.requests import LONGEST_LANGUAGE
 
 THREAD_ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?$"
 LINE = r"^[^\x00-\x1f\x7f]+$"
 TEXT = r"^[^\x00]+$"
 ANY_TEXT = r"^[^\x00]*$"
+EVENT_NUMBER = r"^(-[12]|[0-9]{1,16})$"
 PICTURE_LENGTH = 28 * 1024 * 1024
 """Characters of a picture as a URL: 20 MiB as the commands take them, in base64."""
 MOST_PARTS = 256
@@ -76,7 +78,12 @@ ThreadId: TypeAlias = Annotated[
     str, Field(pattern=THREAD_ID, description="The thread; it is made where there is none.")
 ]
 Language: TypeAlias = Annotated[
-    str, Field(pattern=LINE, max_length=64, description="Language of the answers, kept with the thread.")
+    str,
+    Field(
+        pattern=LINE,
+        max_length=LONGEST_LANGUAGE,
+        description="Language of the answers, kept with the thread.",
+    ),
 ]
 Model: TypeAlias = Annotated[
     str, Field(pattern=LINE, max_length=200, description="PROVIDER:MODEL or an alias.")

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from chatcli.models import Role, Thread, Turn, TurnState
-from chatcli.server.schemas.fields import LINE, MOST_PARTS, Asked, Moment, Part
-from chatcli.service.transfer.lines import read_document
+from chatcli.server.schemas.fields import ANY_TEXT, LINE, Asked, Moment
+from chatcli.service.transfer.document import read_document, read_part
+from chatcli.service.transfer.rules import LARGEST, LONGEST_ID, LONGEST_NAME
 
 MOST_THREADS = 1000
-_Id: TypeAlias = Annotated[str, Field(pattern=LINE, max_length=256)]
-_Line: TypeAlias = Annotated[str, Field(pattern=LINE, max_length=1000)]
-_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+_Id: TypeAlias = Annotated[str, Field(pattern=LINE, max_length=LONGEST_ID)]
+_Name: TypeAlias = Annotated[str, Field(pattern=ANY_TEXT, max_length=LONGEST_NAME)]
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST)]
+_Part: TypeAlias = Annotated[dict[str, Any], AfterValidator(read_part)]
 
 
 class ImportedUsage(Asked):
@@ -24,7 +26,7 @@ class ImportedUsage(Asked):
 class ImportedError(Asked):
     """Why a turn did not end well."""
 
-    name: _Line
+    name: _Name
     message: str
 
 
@@ -33,7 +35,7 @@ class ImportedMessage(Asked):
 
     id: _Id
     role: Role = Field(strict=False)
-    content: str | Annotated[list[Part], Field(max_length=MOST_PARTS)]
+    content: str | list[_Part]
     timestamp: Moment
 
 
@@ -45,8 +47,8 @@ class ImportedTurn(Asked):
     state: TurnState = Field(strict=False)
     started_at: Moment
     finished_at: Moment | None
-    model: _Line
-    finish_reason: _Line | None
+    model: _Name
+    finish_reason: _Name | None
     usage: ImportedUsage | None
     error: ImportedError | None
     messages: list[ImportedMessage]

@@ -10,6 +10,7 @@ from chatcli.models import Page, Thread, Turn
 from chatcli.service import ChatService, TurnRequest
 from chatcli.service.remote.client import Client
 from chatcli.service.remote.documents import read_hit, read_thread, read_turn
+from chatcli.service.requests import check_search
 from chatcli.stores.base import Expiry, Hit, Sweep, ThreadStore
 from chatcli.text import check_text, check_thread_id, new_id
 
@@ -91,7 +92,7 @@ class RemoteService(ChatService):
 
     async def search(self, text: str, *, limit: int, archived: bool | None = False) -> tuple[Hit, ...]:
         """Return the threads in which all words of `text` stand, best match first."""
-        check_text(text, source="the search")
+        check_search(text)
         query: dict[str, str | int | None] = {"search": text, "archived": _kinds(archived)}
         found = await self._client.get("/threads", _hits, {**query, "limit": min(limit, LARGEST_PAGE)})
         if len(found) == LARGEST_PAGE < limit:
@@ -208,14 +209,14 @@ class RemoteService(ChatService):
 
     async def models(self, spec: str | None = None) -> Sequence[str]:
         """Let the server ask the provider of `spec` (or of its settings) for the models that it offers."""
-        query = {"model": spec, "offered": "true"}
+        query = {"model": spec or None, "offered": "true"}
         return await self._client.get("/models", lambda document: tuple(document["offered"]), query)
 
     async def _look_up(self, spec: str | None, thread: Thread | None) -> "_Models":
         """Return what the server says of a model; it is asked once."""
         key = (spec, None if thread is None else thread.model)
         if key not in self._models:
-            query = {"model": spec, "thread_id": None if thread is None else thread.id}
+            query = {"model": spec or None, "thread_id": None if thread is None else thread.id}
             self._models[key] = await self._client.get("/models", _read_models, query)
         return self._models[key]
 

@@ -1,24 +1,16 @@
 """A turn that a server runs: its stream read back into events, and what became of it after a hang-up."""
 
 import asyncio
-import hashlib
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from chatcli.errors import (
-    ChatcliError,
-    InvalidRequest,
-    NotSaved,
-    ProviderIncomplete,
-    ThreadBusy,
-    ThreadNotFound,
-)
+from chatcli.errors import ChatcliError, NotSaved, ProviderIncomplete, ThreadBusy, ThreadNotFound
 from chatcli.events import Event, Failed, Finished, Started, Token
 from chatcli.models import Role, Turn, TurnState
 from chatcli.providers.wire.framing import ConnectionFailed
 from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_event, read_turn
+from chatcli.service.requests import thread_of_key
 from chatcli.text import new_id
 
 if TYPE_CHECKING:
@@ -29,7 +21,6 @@ if TYPE_CHECKING:
 LONGEST_LINE = 64 * 1024 * 1024
 LONGEST_WAIT = 3600.0
 """Seconds that a server waits for a thread."""
-_KEY = re.compile("[!-~]{1,255}")
 _LOOKS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Pauses, in seconds, between a hang-up and the looks at what the server made of it: it takes a second."""
 
@@ -42,7 +33,8 @@ class RemoteTurn:
         self._service = service
         self._request = request
         # Made here, so that it is known what to look at if the answer is stopped before it begins.
-        self._thread_id = request.thread_id or _new_thread_id(request.idempotency_key)
+        key = request.idempotency_key
+        self._thread_id = request.thread_id or (new_id() if key is None else thread_of_key(key))
         self._started: Started | None = None
         self._sending: asyncio.Future[Response] | None = None
         self._response: Response | None = None
@@ -121,7 +113,7 @@ class RemoteTurn:
     async def _ask(self, on_busy: str) -> "Response":
         body = json.dumps({**self._compose(), "on_busy": on_busy}).encode()
         key = self._request.idempotency_key
-        headers = {} if key is None else {"idempotency-key": _check_key(key)}
+        headers = {} if key is None else {"idempotency-key": key}
         self._sending = asyncio.ensure_future(self._client.send("POST", "/chat/stream", body, headers))
         if self._stopped:
             self._sending.cancel()
@@ -133,7 +125,7 @@ class RemoteTurn:
             "input": request.prompt if isinstance(request.prompt, str) else list(request.prompt),
             "thread_id": self._thread_id,
             "must_exist": request.must_exist or None,
-            "model": request.model,
+            "model": request.model or None,
             "system": request.system,
             "language": request.language,
             "title": request.title,
@@ -222,19 +214,3 @@ async def follow(client: "Client", path: str) -> None:
             raise client.lost() from None
         else:
             return
-
-
-def _new_thread_id(key: str | None) -> str:
-    """Return the id for a new thread; with a key always the same, so that a retry finds the thread again."""
-    if key is None:
-        return new_id()
-    digits = hashlib.sha256(f"thread of {key}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
-
-
-def _check_key(key: str) -> str:
-    if _KEY.fullmatch(key) is None:
-        raise InvalidRequest(
-            "over a server, an idempotency key is a word of at most 255 visible ASCII characters"
-        )
-    return key
