@@ -1,7 +1,9 @@
 """Any LangGraph graph can be compiled with `ThreadSaver`, whatever its state is."""
 
+import asyncio
 import operator
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -143,9 +145,19 @@ async def test_owners_do_not_see_each_other(store: ThreadStore) -> None:
     assert await ThreadSaver(store, owner="alice").aget_tuple(THREAD) is not None
 
 
-def test_graphs_run_without_an_event_loop_where_the_store_can(store_factory: StoreFactory) -> None:
+@pytest.fixture
+def idle_store(store_factory: StoreFactory) -> Iterator[ThreadStore]:
+    """An empty store for a test with no event loop."""
+    store = store_factory.make()
+    yield store
+    asyncio.run(store.aclose())
+
+
+def test_graphs_run_without_an_event_loop_where_the_store_can(
+    store_factory: StoreFactory, idle_store: ThreadStore
+) -> None:
     """graph.invoke works on a store that never waits; on another it says what to use instead."""
-    graph = approval_graph(ThreadSaver(store_factory.make()))
+    graph = approval_graph(ThreadSaver(idle_store))
     if store_factory.waits:
         with pytest.raises(InvalidRequest, match="event loop"):
             graph.invoke({"text": "a", "steps": []}, THREAD)

@@ -5,6 +5,7 @@ import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,12 +218,12 @@ async def test_common_words_cost_no_more(path: Path, monkeypatch: pytest.MonkeyP
     await store.aclose()
 
 
-PLANS = {
-    "newest": (threads._LIST, 6, "threads_by_use"),
-    "prefix": (threads._LIST_PREFIX, 8, "threads_by_id"),
-    "count": (threads._COUNT_PREFIX, 4, "threads_by_id"),
-    "one": (threads._FIND, 2, "threads_by_id"),
-    "showing": (finding._SHOWING, 3, "threads_by_base"),
+PLANS: dict[str, tuple[str, Any, str]] = {
+    "newest": (threads._LIST, ("a",) * 6, "threads_by_use"),
+    "prefix": (threads._LIST_PREFIX, ("a",) * 8, "threads_by_id"),
+    "count": (threads._COUNT_PREFIX, ("a",) * 4, "threads_by_id"),
+    "one": (threads._FIND, ("a",) * 2, "threads_by_id"),
+    "showing": (finding._SHOWING, dict.fromkeys(("key", "turn", "archived"), "a"), "threads_by_base"),
 }
 
 
@@ -232,9 +233,9 @@ async def test_plans(path: Path, name: str) -> None:
     store = SqliteStore(str(path))
     await store.check()
     await store.aclose()
-    statement, places, index = PLANS[name]
+    statement, values, index = PLANS[name]
     with closing(sqlite3.connect(path)) as other:
-        plan = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", ("a",) * places)]
+        plan = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any(index in step for step in plan), plan
     assert not any("SCAN threads" in step for step in plan), plan
     assert name != "newest" or not any("TEMP B-TREE" in step for step in plan), plan

@@ -14,8 +14,8 @@ _INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _SELECT = (
-    "SELECT * FROM audit WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR number < ?2)"
-    " ORDER BY number DESC LIMIT ?3"
+    "SELECT * FROM audit WHERE (:owner IS NULL OR owner = :owner) AND (:before IS NULL OR number < :before)"
+    " ORDER BY number DESC LIMIT :limit"
 )
 
 
@@ -43,5 +43,5 @@ def select(
     connection: sqlite3.Connection, owner: str | None, *, limit: int, before: int | None
 ) -> tuple[AuditEntry, ...]:
     """Return entries, newest first."""
-    rows = connection.execute(_SELECT, (owner, before, limit)).fetchall()
+    rows = connection.execute(_SELECT, {"owner": owner, "before": before, "limit": limit}).fetchall()
     return tuple(AuditEntry(**{**dict(row), "at": parse_time(row["at"])}) for row in rows)

@@ -9,10 +9,10 @@ from chatcli.stores.sqlite import search
 from chatcli.stores.sqlite.rows import searched_in, thread_of
 
 _SHOWING = (
-    "WITH RECURSIVE showing (key) AS (SELECT ?1 UNION SELECT threads.key FROM showing"
-    " JOIN threads ON threads.base = showing.key AND threads.base_turns >= ?2)"
+    "WITH RECURSIVE showing (key) AS (SELECT :key UNION SELECT threads.key FROM showing"
+    " JOIN threads ON threads.base = showing.key AND threads.base_turns >= :turn)"
     " SELECT threads.* FROM showing JOIN threads USING (key)"
-    " WHERE ?3 IS NULL OR (archived_at IS NOT NULL) = ?3"
+    " WHERE :archived IS NULL OR (archived_at IS NOT NULL) = :archived"
 )
 
 
@@ -31,7 +31,8 @@ def find(
         value = score(words, text)
         if not value:
             continue
-        for thread in connection.execute(_SHOWING, (key, index, archived)):
+        place = {"key": key, "turn": index, "archived": archived}
+        for thread in connection.execute(_SHOWING, place):
             threads[thread["key"]] = thread
             entry = (value, index, thread["used"], text)
             if thread["key"] not in best or entry[:2] > best[thread["key"]][:2]:

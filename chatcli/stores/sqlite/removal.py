@@ -17,10 +17,10 @@ _NEXT = (
 )
 _KEPT = (
     "SELECT used FROM (SELECT used FROM (SELECT used FROM threads"
-    " WHERE owner = ?1 AND (archived_at IS NOT NULL) = 0 ORDER BY used DESC LIMIT ?2)"
+    " WHERE owner = :owner AND (archived_at IS NOT NULL) = 0 ORDER BY used DESC LIMIT :keep)"
     " UNION ALL SELECT used FROM (SELECT used FROM threads"
-    " WHERE owner = ?1 AND (archived_at IS NOT NULL) = 1 ORDER BY used DESC LIMIT ?2))"
-    " ORDER BY used DESC LIMIT 1 OFFSET ?2 - 1"
+    " WHERE owner = :owner AND (archived_at IS NOT NULL) = 1 ORDER BY used DESC LIMIT :keep))"
+    " ORDER BY used DESC LIMIT 1 OFFSET :keep - 1"
 )
 _SIZE = (
     "SELECT coalesce(sum(length(CAST(content AS BLOB))), 0) FROM messages"
@@ -29,10 +29,10 @@ _SIZE = (
 _SHARED = (
     # The last own turn of a thread that another one shares which stays.
     "WITH RECURSIVE forks (key, shared) AS ("
-    " SELECT key, base_turns FROM threads WHERE base = ?1 UNION ALL"
+    " SELECT key, base_turns FROM threads WHERE base = :key UNION ALL"
     " SELECT threads.key, min(threads.base_turns, forks.shared) FROM forks JOIN threads ON base = forks.key)"
     " SELECT coalesce(max(shared), 0) FROM forks JOIN threads USING (key)"
-    " WHERE NOT (updated_at < ?2 AND used < ?3 AND (archived_at IS NOT NULL OR NOT ?4))"
+    " WHERE NOT (updated_at < :before AND used < :kept AND (archived_at IS NOT NULL OR NOT :archived_only))"
 )
 _END = 2**62
 
@@ -85,7 +85,12 @@ def sweep(
         thread = get(connection, owner, row["id"])  # a base that was removed may have changed it
         removed.append(thread_of(thread))
         if dry_run:
-            staying = (thread["key"], before, kept, expiry.archived_only)
+            staying = {
+                "key": thread["key"],
+                "before": before,
+                "kept": kept,
+                "archived_only": expiry.archived_only,
+            }
             (shared,) = connection.execute(_SHARED, staying).fetchone()
             freed += _size(connection, thread["key"], after=shared)
         else:
@@ -130,7 +135,7 @@ def _first_kept(connection: sqlite3.Connection, owner: str, keep: int) -> int:
     """Return the use from which on threads are among the `keep` last used ones."""
     if keep == 0:
         return _END
-    row = connection.execute(_KEPT, (owner, keep)).fetchone()
+    row = connection.execute(_KEPT, {"owner": owner, "keep": keep}).fetchone()
     return 0 if row is None else int(row["used"])
 
 

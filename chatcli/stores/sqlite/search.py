@@ -26,9 +26,10 @@ _MATCHING = (
     "SELECT messages.thread, messages.turn FROM {table}"
     " CROSS JOIN messages ON messages.key = {table}.rowid"
     " CROSS JOIN threads ON threads.key = messages.thread"
-    " WHERE {table} MATCH ?1 AND owner = ?2 AND (?3 IS NULL OR (archived_at IS NOT NULL) = ?3"
+    " WHERE {table} MATCH :query AND owner = :owner"
+    " AND (:archived IS NULL OR (archived_at IS NOT NULL) = :archived"
     " OR EXISTS (SELECT 1 FROM threads AS forks WHERE forks.base = threads.key))"
-    " ORDER BY {table}.rowid DESC LIMIT ?4"
+    " ORDER BY {table}.rowid DESC LIMIT :limit"
 )
 
 
@@ -130,7 +131,7 @@ def candidates(
     query = " ".join(f'"{word}"' for word in words) + "*"
     found = _tail(connection, owner)
     for (part,) in connection.execute("SELECT part FROM search_parts ORDER BY part DESC").fetchall():
-        values = (query, owner, archived, CANDIDATES - len(found))
+        values = {"query": query, "owner": owner, "archived": archived, "limit": CANDIDATES - len(found)}
         found += map(tuple, connection.execute(_MATCHING.replace("{table}", f"search_{part}"), values))
         if len(found) >= CANDIDATES:
             break
