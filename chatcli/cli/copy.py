@@ -43,11 +43,14 @@ def copy(
     Nothing is removed. It may be broken off at any time and run again: threads that are there already
     are left alone, and one that is there with other turns is an error that the others do not mind.
     """
+    from chatcli.service.transfer.copying import check_source
+
     output.require_stdout()
     reading = runtime.load(store=source, env_file=env_file)
     writing = runtime.load(store=target, env_file=env_file)
     if reading.store == writing.store:
         raise InvalidRequest("both stores are the same", hint="name another one with --to")
+    check_source(reading.store)
     if key_file is not None:
         reading = replace(reading, encryption_key=_read_keys(key_file))
     copying = _Copying(writing, owner, archived=archived, dry_run=dry_run, json=json, quiet=quiet)

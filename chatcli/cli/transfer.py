@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -14,8 +14,9 @@ from chatcli.cli import completion, options, output
 from chatcli.errors import ChatcliError, InvalidRequest, OutputClosed
 
 if TYPE_CHECKING:
-    from chatcli.models import Thread, Turn
+    from chatcli.models import Thread
     from chatcli.service import ChatService
+    from chatcli.service.transfer.reading import Reading, Whole
 
 _CHUNK = 1024 * 1024
 
@@ -165,9 +166,9 @@ class _Importer:
         self._new = self._known = self._failed = 0
         self.code = 0
 
-    async def run(self, service: "ChatService", threads: "Iterable[tuple[Thread, tuple[Turn, ...]]]") -> None:
+    async def run(self, service: "ChatService", reading: "Reading") -> None:
         """Import thread by thread; one that can't be taken does not keep the others out."""
-        async for thread, outcome in service.import_threads(threads, dry_run=self._dry_run):
+        async for thread, outcome in service.import_threads(self._read(reading), dry_run=self._dry_run):
             if isinstance(outcome, ChatcliError):
                 self._fail(thread.id, outcome)
             else:
@@ -177,6 +178,20 @@ class _Importer:
             failed = f", {self._failed} refused" if self._failed else ""
             done = "would be imported" if self._dry_run else "imported"
             output.note(f"{_many(self._new, 'thread')} {done}, {self._known} there already{failed}")
+
+    def _read(self, reading: "Reading") -> "Iterator[Whole]":
+        """Yield what can be read, and tell of the rest."""
+        from chatcli.service.transfer.reading import Unfit
+
+        while True:
+            try:
+                whole = next(reading)
+            except StopIteration:
+                return
+            except Unfit as error:
+                self._fail(error.thread, error)
+            else:
+                yield whole
 
     def _tell(self, thread: "Thread", *, is_new: bool) -> None:
         self._new += is_new

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from chatcli.errors import ChatcliError, InvalidRequest, InvalidText, ThreadNotFound
 from chatcli.frozen import replace
 from chatcli.models import LOCAL_OWNER, Content, Page, Role, Thread, Turn, TurnState
+from chatcli.service.requests import check_search
 from chatcli.stores.base import Expiry, Hit, Sweep, ThreadStore
 from chatcli.stores.records import AuditEntry
 from chatcli.text import check_text, check_thread_id, new_id
@@ -122,7 +123,7 @@ class ThreadService:
 
     async def search(self, text: str, *, limit: int, archived: bool | None = False) -> tuple[Hit, ...]:
         """Return the threads in which all words of `text` stand, best match first."""
-        check_text(text, source="the search")
+        check_search(text)
         return await self.store.search(self.owner, text, limit=limit, archived=archived)
 
     async def last_prompt(self, thread_id: str) -> Content:
@@ -274,6 +275,9 @@ class ThreadService:
 
     async def would_be_new(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         """Return what `import_thread` would, and write nothing."""
+        from chatcli.service.transfer import check_thread
+
+        check_thread(thread, turns)
         try:
             there = await self.turns(thread.id)
         except ThreadNotFound:

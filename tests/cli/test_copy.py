@@ -176,3 +176,12 @@ def test_progress_on_a_terminal(full: "Chatcli") -> None:
     code, shown = full.on_terminal("copy", *ends(full))
     assert code == 0
     assert "4 threads with 6 turns copied and compared, 0 there already" in shown
+
+
+@pytest.mark.parametrize(("source", "said"), [("sqlite:///~/no.db", "no store at"), ("memory://", "memory")])
+def test_a_source_that_is_not_there(chatcli: "Chatcli", source: str, said: str) -> None:
+    """A store that is not there is no empty one: nothing is made, neither of it nor of the other."""
+    done = chatcli("copy", "--from", source, "--to", url(chatcli.home / "other.db"))
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert said in done.stderr.decode()
+    assert not list(chatcli.home.rglob("*.db"))

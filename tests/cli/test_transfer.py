@@ -1,5 +1,6 @@
 """The commands `export` and `import`: threads move from store to store and lose nothing."""
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -169,3 +170,24 @@ def test_a_hostile_export_gets_no_further_than_the_gate(full: "Chatcli") -> None
         assert connection.execute("SELECT id FROM threads").fetchall() == [("second",)]
     assert thread_ids(full) == {"first", "second", "third"}
     assert not os.path.lexists(full.home / "x")
+
+
+def test_what_no_store_can_keep(full: "Chatcli") -> None:
+    """Threads that can't be read or kept are named, and the others come in."""
+    first, *threads, _ = full("export").stdout.decode().splitlines()
+    documents = [json.loads(line) for line in threads]
+    for number, change in enumerate([{"model": "\0"}, {"finish_reason": 5}]):
+        documents[number]["turns"][0] |= change
+    usage = {"input_tokens": 10**30, "output_tokens": 1}
+    turn = {**documents[0]["turns"][0], "model": "m", "usage": usage}
+    documents.insert(0, {**documents[0], "id": "huge", "turns": [turn]})
+    body = "".join(f"{line}\n" for line in [first, *map(json.dumps, documents)]).encode()
+    trailer = {"threads": len(documents), "sha256": hashlib.sha256(body).hexdigest()}
+    data = body + json.dumps(trailer, separators=(",", ":")).encode() + b"\n"
+    for options in ["--dry-run"], []:
+        done = full("import", "--store", other(full), "--json", *options, input=data)
+        assert done.returncode == 65
+        refused = [json.loads(line) for line in done.stderr.splitlines()]
+        assert [one["thread"] for one in refused] == ["huge", *(one["id"] for one in documents[1:3])]
+        assert "turns.0.usage.input_tokens is no number" in refused[0]["error"]["detail"]
+        assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [documents[3]["id"]]

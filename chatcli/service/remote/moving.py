@@ -9,7 +9,8 @@ from chatcli.errors import ChatcliError, InvalidRequest, InvalidText, TooLong
 from chatcli.models import Thread, Turn, format_time
 from chatcli.service.remote.documents import NOT_AS_EXPECTED, read_problem, read_thread
 from chatcli.service.transfer import check_thread
-from chatcli.service.transfer.lines import HEADER, read_document, write_document
+from chatcli.service.transfer.document import read_document, write_document
+from chatcli.service.transfer.lines import HEADER
 from chatcli.stores.base import Expiry, Sweep
 
 if TYPE_CHECKING:

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from chatcli.errors import ThreadNotFound
 from chatcli.frozen import replace
-from chatcli.models import Message, Thread, Turn
+from chatcli.models import Thread, Turn
+from chatcli.service.transfer.rules import check_thread
 from chatcli.stores.base import ThreadStore
-from chatcli.text import check_text, check_thread_id
+
+__all__ = ["check_thread", "export_threads", "import_thread"]
 
 _PAGE = 1000
 
@@ -44,25 +46,6 @@ async def _all_ids(store: ThreadStore, owner: str) -> AsyncIterator[str]:
 
 
 async def import_thread(store: ThreadStore, owner: str, thread: Thread, turns: Sequence[Turn]) -> bool:
-    """Check the id and the text of a thread of unknown origin and write it; False if it is there already."""
+    """Check a thread of unknown origin and write it; False if it is there already."""
     check_thread(thread, turns)
     return await store.import_thread(replace(thread, owner=owner), turns)
-
-
-def check_thread(thread: Thread, turns: Sequence[Turn]) -> None:
-    """Refuse a thread whose id or text no store could keep. Raises `InvalidRequest`, `InvalidText`."""
-    check_thread_id(thread.id)
-    for text in (thread.title, thread.language, thread.system or ""):
-        check_text(text, source=f"thread {thread.id}")
-    for turn in turns:
-        for message in turn.messages:
-            _check_message(thread.id, message)
-
-
-def _check_message(thread_id: str, message: Message) -> None:
-    source = f"a message of thread {thread_id}"
-    check_text(message.text, source=source)
-    if not isinstance(message.content, str):
-        import json
-
-        check_text(json.dumps(message.content, ensure_ascii=False), source=source)

@@ -1,46 +1,61 @@
 """ChatGPT's ``conversations.json``: trees of messages, each branch of which can be a thread."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, BinaryIO
 
 from chatcli.errors import InvalidText
-from chatcli.models import Content, Role, Thread, Turn
+from chatcli.models import Content, Role
 from chatcli.service.transfer.foreign import Exchange, content_of, make_thread, text_part
+from chatcli.service.transfer.reading import STRANGE, Unfit, Whole
 
 _ROLES = {"user": Role.HUMAN, "assistant": Role.AI, "system": Role.SYSTEM, "tool": Role.TOOL}
 _UNKNOWN_MODEL = "chatgpt"
 _HIDDEN = "is_visually_hidden_from_conversation"
 
 
-def read_chatgpt(file: BinaryIO, *, branches: bool) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-    """Yield the conversations, least recently used first: the branch that was shown last, or all `branches`.
+def read_chatgpt(file: BinaryIO, *, branches: bool) -> Iterator[Callable[[], Whole]]:
+    """Yield what reads conversations, least recently used first: the branch shown last, or all `branches`.
 
     The whole file is one JSON array, so it is in memory once.
     """
     try:
         conversations = json.loads(file.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidText("the file is no JSON", hint="it may be cut short; export it again") from error
     if not isinstance(conversations, list) or not all(isinstance(item, dict) for item in conversations):
         raise InvalidText(
             "the file is not ChatGPT's conversations.json", hint="that is a list of conversations"
         )
-    for conversation in sorted(conversations, key=lambda item: item.get("update_time") or 0.0):
-        try:
-            shown, *others = _leaves(conversation)
-            for number, leaf in enumerate(others if branches else (), 2):
-                yield _thread(conversation, leaf, number)
-            yield _thread(conversation, shown, 1)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            name = conversation.get("id") or conversation.get("conversation_id") or "without an id"
-            raise InvalidText(f"conversation {name} makes no sense", hint="export it again") from None
+    for conversation in sorted(conversations, key=_last_use):
+        count = _count_leaves(conversation) if branches else 1
+        for number in (*range(2, count + 1), 1):
+            yield partial(_read, conversation, number)
 
 
-def _thread(
-    conversation: Mapping[str, Any], leaf: str | None, number: int
-) -> tuple[Thread, tuple[Turn, ...]]:
+def _last_use(conversation: Mapping[str, Any]) -> float:
+    moment = conversation.get("update_time")
+    return moment if isinstance(moment, int | float) else 0.0
+
+
+def _count_leaves(conversation: Mapping[str, Any]) -> int:
+    try:
+        return len(_leaves(conversation))
+    except STRANGE:
+        return 1
+
+
+def _read(conversation: Mapping[str, Any], number: int) -> Whole:
+    try:
+        return _thread(conversation, _leaves(conversation)[number - 1], number)
+    except STRANGE:
+        name = conversation.get("id") or conversation.get("conversation_id") or "without an id"
+        raise Unfit(str(name), f"conversation {name} makes no sense", hint="export it again") from None
+
+
+def _thread(conversation: Mapping[str, Any], leaf: str | None, number: int) -> Whole:
     """Return the branch that ends with `leaf`; all but the first have the number in id and title."""
     created_at = _moment(conversation.get("create_time"), datetime.fromtimestamp(0, UTC))
     exchanges: list[Exchange] = []

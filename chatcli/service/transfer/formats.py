@@ -1,13 +1,14 @@
 """Which program a file of threads is of: known by its first bytes, not by its name."""
 
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from chatcli.errors import InvalidText
-from chatcli.models import Thread, Turn
+from chatcli.service.transfer.reading import Reading, Whole
 
 _CONVERSATIONS = "conversations.json"
 _SPACE = b" \t\r\n\xef\xbb\xbf"
@@ -39,10 +40,8 @@ def recognise(file: BinaryIO) -> Source:
     )
 
 
-def read_threads(
-    file: BinaryIO, path: Path | None, *, branches: bool = False
-) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-    """Yield the threads of a file, least recently used first; a database must be a file with a `path`.
+def read_threads(file: BinaryIO, path: Path | None, *, branches: bool = False) -> Reading:
+    """Return the threads of a file, least recently used first; a database must be a file with a `path`.
 
     Of a conversation that is a tree comes the branch that was shown last, or with `branches` each.
     Raises `InvalidText` where the file makes no sense; for an export of chatcli before the first one.
@@ -51,23 +50,29 @@ def read_threads(
     if source is Source.CHATCLI:
         from chatcli.service.transfer.lines import read_export
 
-        yield from read_export(file)
-    elif source is Source.LLM:
+        return read_export(file)
+    if source is Source.LLM:
         from chatcli.service.transfer.llm import read_llm
 
         if path is None:
             raise InvalidText("a database can't come from standard input", hint="name its file")
-        yield from read_llm(path)
-    else:
-        from chatcli.service.transfer.chatgpt import read_chatgpt
+        return Reading(read_llm(path))
+    return Reading(_read_chatgpt(file, branches=branches))
 
-        if not zipfile.is_zipfile(file):
-            file.seek(0)
-            yield from read_chatgpt(file, branches=branches)
-            return
+
+def _read_chatgpt(file: BinaryIO, *, branches: bool) -> Iterator[Callable[[], Whole]]:
+    from chatcli.service.transfer.chatgpt import read_chatgpt
+
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        yield from read_chatgpt(file, branches=branches)
+        return
+    try:
         with zipfile.ZipFile(file) as archive:
             if _CONVERSATIONS not in archive.namelist():
                 raise InvalidText(f"the ZIP holds no {_CONVERSATIONS}", hint="is it ChatGPT's export?")
             with archive.open(_CONVERSATIONS) as member:
                 # As good as a BinaryIO for who only reads it.
                 yield from read_chatgpt(cast("BinaryIO", member), branches=branches)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InvalidText("the ZIP can't be read", hint="it may be cut short; export it again") from error

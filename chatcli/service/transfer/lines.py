@@ -14,19 +14,13 @@ threads always make the same bytes.
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 from chatcli.errors import InvalidText
-from chatcli.models import (
-    Message,
-    Role,
-    Thread,
-    Turn,
-    TurnError,
-    TurnState,
-    Usage,
-    parse_time,
-)
+from chatcli.models import Thread, Turn
+from chatcli.service.transfer.document import Misfit, read_document, write_document
+from chatcli.service.transfer.reading import Reading, Unfit, Whole
 
 HEADER = "chatcli_export"
 VERSION = 1
@@ -61,8 +55,11 @@ class Export:
         return line
 
 
-def check_export(file: BinaryIO) -> None:
-    """Read an export to its end and raise `InvalidText` if one byte of it is not as it was written."""
+def check_export(file: BinaryIO) -> int:
+    """Read an export to its end and return how many threads are in it.
+
+    Raises `InvalidText` if one byte of it is not as it was written.
+    """
     digest = hashlib.sha256()
     threads = -1  # the first line is none
     last = b""
@@ -76,11 +73,16 @@ def check_export(file: BinaryIO) -> None:
         raise InvalidText("the export is cut short: its last line is missing", hint=_DAMAGED)
     if last != _trailer(threads, digest.hexdigest()).encode("ascii"):
         raise InvalidText("the export is damaged: its checksum does not match", hint=_DAMAGED)
+    return threads
 
 
-def read_export(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-    """Yield the threads of an export, after `check_export` has found nothing."""
-    check_export(file)
+def read_export(file: BinaryIO) -> Reading:
+    """Return the threads of an export, in which `check_export` finds nothing wrong."""
+    return Reading(_lines_of(file))
+
+
+def _lines_of(file: BinaryIO) -> Iterator[partial[Whole]]:
+    threads = check_export(file)
     file.seek(0)
     first = _parse(file.readline(), "the first line")
     if first.get(HEADER) != VERSION:
@@ -88,26 +90,22 @@ def read_export(file: BinaryIO) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
             f"the export is of version {first.get(HEADER)}, this program reads {VERSION}",
             hint="use the newer chatcli that wrote it",
         )
-    for number, line in enumerate(file, 2):
+    for number in range(2, threads + 2):
+        yield partial(_read_line, number, file.readline())
+
+
+def _read_line(number: int, line: bytes) -> Whole:
+    document: dict[str, Any] = {}
+    try:
         document = _parse(line, f"line {number}")
-        if "sha256" in document:
-            return
-        try:
-            yield read_document(document)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise InvalidText(
-                f"line {number} of the export is no thread", hint="see `chatcli export --help`"
-            ) from None
-
-
-def read_document(document: dict[str, Any]) -> tuple[Thread, tuple[Turn, ...]]:
-    """Return the thread of a line, and its turns; what is none raises an error of Python's own."""
-    return _thread_of(document), tuple(map(_turn_of, document["turns"]))
-
-
-def write_document(thread: Thread, turns: tuple[Turn, ...]) -> dict[str, Any]:
-    """Return what the line of a thread holds."""
-    return {**thread.to_json(), "system": thread.system, "turns": [turn.to_json() for turn in turns]}
+        return read_document(document)
+    except Misfit as error:
+        said = f"line {number} of the export is no thread: {error}"
+    except InvalidText as error:
+        said = error.message
+    thread_id = document.get("id")
+    name = thread_id if isinstance(thread_id, str) else f"line {number}"
+    raise Unfit(name, said, hint="see `chatcli export --help`")
 
 
 def _trailer(threads: int, digest: str) -> str:
@@ -121,64 +119,8 @@ def _dump(document: dict[str, Any]) -> str:
 def _parse(line: bytes, which: str) -> dict[str, Any]:
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise InvalidText(f"the export is damaged: {which} is no JSON object", hint=_DAMAGED)
     return document
-
-
-def _thread_of(document: dict[str, Any]) -> Thread:
-    archived_at, turns = document["archived_at"], document["turns"]
-    return Thread(
-        id=_text(document["id"]),
-        owner=_text(document["owner"]),
-        title=_text(document["title"]),
-        language=_text(document["language"]),
-        turn_count=len(turns),
-        created_at=parse_time(document["created_at"]),
-        updated_at=parse_time(document["updated_at"]),
-        archived_at=None if archived_at is None else parse_time(archived_at),
-        system=None if document["system"] is None else _text(document["system"]),
-        model=_text(turns[-1]["model"]) if turns else None,
-    )
-
-
-def _turn_of(document: dict[str, Any]) -> Turn:
-    usage, error, finished_at = document["usage"], document["error"], document["finished_at"]
-    return Turn(
-        id=_text(document["id"]),
-        index=int(document["index"]),
-        state=TurnState(document["state"]),
-        started_at=parse_time(document["started_at"]),
-        model=_text(document["model"]),
-        messages=tuple(map(_message_of, document["messages"])),
-        finished_at=None if finished_at is None else parse_time(finished_at),
-        finish_reason=document["finish_reason"],
-        usage=None if usage is None else Usage(int(usage["input_tokens"]), int(usage["output_tokens"])),
-        error=None if error is None else TurnError(_text(error["name"]), _text(error["message"])),
-    )
-
-
-def _message_of(document: dict[str, Any]) -> Message:
-    content = document["content"]
-    if not isinstance(content, str):
-        content = tuple(map(_part_of, content))
-    return Message(
-        id=_text(document["id"]),
-        role=Role(document["role"]),
-        content=content,
-        timestamp=parse_time(document["timestamp"]),
-    )
-
-
-def _part_of(document: dict[str, Any]) -> dict[str, Any]:
-    if document["type"] == "text":
-        _text(document["text"])
-    return {**document}
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from chatcli.errors import InvalidText
-from chatcli.models import Part, Role, Thread, Turn, Usage, parse_time
+from chatcli.models import Part, Role, Usage, parse_time
 from chatcli.service.transfer.foreign import Exchange, clean, content_of, make_thread, text_part
+from chatcli.service.transfer.reading import STRANGE, Unfit, Whole
 
 _ROLES = {"user": Role.HUMAN, "assistant": Role.AI, "system": Role.SYSTEM, "tool": Role.TOOL}
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -27,8 +29,8 @@ _CONVERSATIONS = """
 """
 
 
-def read_llm(path: Path) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-    """Yield the conversations, least recently used first; the file is only read."""
+def read_llm(path: Path) -> Iterator[Callable[[], Whole]]:
+    """Yield what reads the conversations, least recently used first; the file is only read."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -37,8 +39,6 @@ def read_llm(path: Path) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
             yield from _Log(connection).threads()
     except sqlite3.Error as error:
         raise InvalidText(f"{path} can't be read as a log of llm: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidText(f"{path} holds something that makes no sense in a log of llm") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class _Log:
         rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         self._tables = {row["name"] for row in rows}
 
-    def threads(self) -> Iterator[tuple[Thread, tuple[Turn, ...]]]:
-        """Yield the old log's conversations that did not go on in the new one, then the new one's."""
+    def threads(self) -> Iterator[Callable[[], Whole]]:
+        """Yield what reads the old log's conversations that did not go on in the new one, then its own."""
         old, new = {"responses", "conversations"}, {"threads", "turns", "messages", "parts"}
         if not old <= self._tables and not new <= self._tables:
             raise InvalidText("the database is no log of llm", hint="`llm logs path` says where yours is")
@@ -67,10 +67,16 @@ class _Log:
         if old <= self._tables:
             for row in self._select(_CONVERSATIONS):
                 if row["id"] not in ids:
-                    yield make_thread(row["id"], row["name"], self._responses(row["id"]))
+                    yield partial(self._read, row, self._responses)
         if new <= self._tables:
             for row in self._select(_THREADS):
-                yield make_thread(row["id"], row["name"], self._turns(row["id"]))
+                yield partial(self._read, row, self._turns)
+
+    def _read(self, row: sqlite3.Row, exchanges: Callable[[str], Sequence[Exchange]]) -> Whole:
+        try:
+            return make_thread(str(row["id"]), row["name"], exchanges(row["id"]))
+        except (*STRANGE, sqlite3.Error):
+            raise Unfit(str(row["id"]), f"conversation {row['id']} makes no sense in a log of llm") from None
 
     def _select(self, statement: str, *values: object) -> Sequence[sqlite3.Row]:
         return self._connection.execute(statement, values).fetchall()
@@ -216,9 +222,9 @@ def _exchange(row: sqlite3.Row, *, suffix: str) -> Exchange:
     return Exchange(
         id=f"{row['id']}{suffix}",
         moment=moment,
-        model=row["model"],
+        model=str(row["model"]),
         finished_at=moment + timedelta(milliseconds=row["duration_ms"] or 0),
-        usage=Usage(row["input_tokens"], row["output_tokens"]) if used else None,
+        usage=Usage(int(row["input_tokens"]), int(row["output_tokens"])) if used else None,
     )
 
 
