@@ -50,6 +50,15 @@ class RedisServer:
         assert isinstance(found, list)
         return sorted(name.decode() for name in found)
 
+    def entries(self) -> dict[str, bytes]:
+        """Return everything that it keeps as text."""
+        found = {}
+        for name in self.names():
+            value = self.call("GET", name)
+            assert isinstance(value, bytes)
+            found[name] = value
+        return found
+
     def call(self, *words: str | bytes | int) -> object:
         """Run one command."""
         import redis

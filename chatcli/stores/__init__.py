@@ -40,7 +40,7 @@ def open_store(url: str, *, threaded: bool = False, settings: "Settings | None" 
 
             return MemoryStore()
         case "postgresql" | "postgres":
-            return _open_postgres(url)
+            return _open_postgres(url, settings)
         case "s3":
             from chatcli.stores.s3 import S3Store, location_of
 
@@ -49,11 +49,11 @@ def open_store(url: str, *, threaded: bool = False, settings: "Settings | None" 
             raise ConfigError(f"there is no store for {scheme[:20]!r} URLs", hint=_FORMS)
 
 
-def _open_postgres(url: str) -> "ThreadStore":
+def _open_postgres(url: str, settings: "Settings | None") -> "ThreadStore":
     try:
         from chatcli.stores.postgres import Address, PostgresStore
     except ImportError as error:  # psycopg, or the C library that it needs
         raise ConfigError(
             "the PostgreSQL store needs the package psycopg", hint="pip install 'chatcli[postgres]'"
         ) from error
-    return PostgresStore(Address.of(url))
+    return PostgresStore(Address.of(url), settings=settings)

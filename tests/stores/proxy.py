@@ -20,6 +20,8 @@ class Proxy:
         self.port = 0
         self.trips = 0
         """How often a client has said something and waited for what the server says to it."""
+        self.heard = b""
+        """What servers said."""
         self.losses: list[bytes] = []
         """Words of statements: each is carried to the server once, and its connection dies with the reply."""
         self.pooling = False
@@ -90,6 +92,7 @@ class _Line:
     async def carry_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while said := await reader.read(1 << 16):
             self._asking = False
+            self._proxy.heard += said
             if self._losing:
                 return
             if not self._proxy.silent:

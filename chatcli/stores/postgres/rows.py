@@ -10,7 +10,16 @@ from chatcli.stores.matching import fold, searched_text
 from chatcli.stores.rows import making_sense, thread_of, to_json
 from chatcli.stores.sealed import is_sealed_content
 
-__all__ = ["context_of", "message_of", "messages_json", "thread_of", "to_json", "turn_of", "words_json"]
+__all__ = [
+    "context_of",
+    "cut",
+    "message_of",
+    "messages_json",
+    "thread_of",
+    "to_json",
+    "turn_of",
+    "words_json",
+]
 
 _LONGEST_WORD = 2000
 _MOST_WORDS = 400_000
@@ -36,6 +45,13 @@ def context_of(found: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
         if message.role is Role.HUMAN:
             return tuple(messages[start:])
     return ()
+
+
+def cut(found: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Return what a context of at most `most` messages has of messages that ``message_json`` described."""
+    newest = found[max(len(found) - most, 0) :]
+    start = next((i for i, one in enumerate(newest) if one["role"] == Role.HUMAN), len(newest))
+    return list(newest[start:])
 
 
 def messages_json(messages: Iterable[Message], *, turn_id: str, start: int) -> list[dict[str, object]]:

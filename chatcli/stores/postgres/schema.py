@@ -16,8 +16,25 @@ from chatcli.errors import StoreNewerSchema
 
 Connection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
 
+Condition: TypeAlias = tuple[str, tuple[object, ...]]
+"""An expression, and its values."""
+
 VERSION_TABLE = "chatcli_schema"
 """The table that marks a schema as ours."""
+
+_SET_UP = """
+SELECT max(version) AS version,
+  CASE WHEN pg_backend_pid() = %(pid)s THEN ARRAY[
+    set_config('TimeZone', 'UTC', false),
+    set_config('lock_timeout', %(lock_timeout)s, false),
+    set_config('statement_timeout', %(statement_timeout)s, false),
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+      WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+  ] END AS settings,
+  (SELECT secret FROM {schema}.copy_secret LIMIT 1) AS secret
+FROM {schema}.chatcli_schema
+"""
+"""Behind a pooler the session is not ours alone (its process is another one), and is left as it is."""
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _FIND = "SELECT to_regnamespace(%s) AS schema, to_regclass(%s) AS versions"
@@ -40,21 +57,42 @@ def check_version(version: int, *, newest: int) -> None:
 
 
 def call_of(
-    function: str, values: tuple[object, ...], *, version: int, audit: str | None
+    function: str,
+    values: tuple[object, ...],
+    *,
+    version: int,
+    audit: str | None,
+    unless: Condition | None = None,
 ) -> tuple[str, tuple[object, ...]]:
     """Return the query that calls a function of the schema and writes its entry, with its values.
 
     It is one statement with the check of the version, so that a program that does not know the
-    tables changes nothing.
+    tables changes nothing. Where `unless` holds the function is not called, and the result is NULL.
     """
     places = ", ".join(["%s"] * len(values))
-    query = f"SELECT {{schema}}.{function}({places}) AS result"
+    called = f"{{schema}}.{function}({places})"
+    if unless is not None:
+        called, values = f"CASE WHEN {unless[0]} THEN NULL ELSE {called} END", (*unless[1], *values)
+    query = f"SELECT {called} AS result"
     query += f" WHERE (SELECT max(version) FROM {{schema}}.{VERSION_TABLE}) = {version}"  # noqa: S608 - ours
     if audit is None:
         return query, values
     query = f"WITH done AS MATERIALIZED ({query})"
     query += " SELECT result, {schema}.record_audit(%s, result) FROM done"
     return query, (*values, audit)
+
+
+async def prepare(connection: Connection, schema: str, patience: float) -> dict[str, Any]:
+    """Set a session up for calls of `patience` seconds; return the version of the schema, and its secret."""
+    query = sql.SQL(_SET_UP).format(schema=sql.Identifier(schema))
+    values = {
+        "pid": connection.info.backend_pid,
+        "lock_timeout": f"{patience / 2 * 1000:.0f}",
+        "statement_timeout": f"{patience * 900:.0f}",
+    }
+    row = await (await connection.execute(query, values)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return row
 
 
 async def migrate(connection: Connection, schema: str, migrations: Sequence[str]) -> None:
