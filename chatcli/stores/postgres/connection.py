@@ -7,13 +7,12 @@ from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import sql
 
 from chatcli.errors import ConfigError, StoreCorrupt
 from chatcli.stores.postgres import errors
 from chatcli.stores.postgres.address import Address
 from chatcli.stores.postgres.pool import Pool, cut_off
-from chatcli.stores.postgres.schema import VERSION_TABLE, Connection, call_of, check_version, migrate
+from chatcli.stores.postgres.schema import Condition, Connection, call_of, check_version, migrate, prepare
 
 T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
@@ -28,20 +27,8 @@ _FIRST_TRY = 0.55
 """Part of that after which a call that may be tried again is."""
 
 _LAST_WORD = 1.0
+_LOOKING = (0.01, 0.03, 0.1)
 _LONGEST_TRANSACTION = 60.0
-
-_SET_UP = """
-SELECT max(version) AS version,
-  CASE WHEN pg_backend_pid() = %(pid)s THEN ARRAY[
-    set_config('TimeZone', 'UTC', false),
-    set_config('lock_timeout', %(lock_timeout)s, false),
-    set_config('statement_timeout', %(statement_timeout)s, false),
-    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-      WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
-  ] END AS settings
-FROM {versions}
-"""
-"""Behind a pooler the session is not ours alone (its process is another one), and is left as it is."""
 
 _VERSION = "SELECT max(version) AS version FROM {schema}.chatcli_schema"
 
@@ -66,6 +53,8 @@ class Database:
         """Whether there is a pooler before the server: no session is ours, so none can hold a lock."""
         self.key = _new_key()
         """The lock of this store object; a running turn bears it."""
+        self.secret: bytes | None = None
+        """What copies are signed with; known after the first call."""
 
     async def call(
         self,
@@ -74,13 +63,15 @@ class Database:
         repeatable: bool = True,
         patience: float | None = None,
         audit: str | None = None,
+        unless: Condition | None = None,
     ) -> Any:
         """Return what a function of the schema makes of `values`: JSON, decoded.
 
         Unless it is `repeatable`, it is not tried again where it may have had its effect. If it does
-        not refuse, `audit`, an entry as JSON, is written with it.
+        not refuse, `audit`, an entry as JSON, is written with it. Where `unless` holds it is not called,
+        and None is returned.
         """
-        query, values = call_of(function, values, version=len(self._migrations), audit=audit)
+        query, values = call_of(function, values, version=len(self._migrations), audit=audit, unless=unless)
         rows = await self._to_its_end(
             self._try(query, values, binary=False, repeatable=repeatable, patience=patience or self._patience)
         )
@@ -105,6 +96,10 @@ class Database:
         if self._pool.has_anchor():
             return self.key
         return await self._to_its_end(self._anchor())
+
+    def has_lost_lock(self) -> bool:
+        """Return whether the session that should hold the lock is gone, as far as is known."""
+        return not self._pooled and not self._pool.has_anchor()
 
     async def close(self) -> None:
         """Let go of the lock and close the connections, after the calls that are under way."""
@@ -193,25 +188,15 @@ class Database:
                 cut_off(connection, deadline),
                 suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName),
             ):
-                row = await self._read_session(connection)
+                row = await prepare(connection, self.address.schema, self._patience)
             if row is None or (row["version"] or 0) < len(self._migrations):
                 with cut_off(connection, asyncio.get_running_loop().time() + _LONGEST_TRANSACTION):
                     await migrate(connection, self.address.schema, self._migrations)
-                    row = await self._read_session(connection)
+                    row = await prepare(connection, self.address.schema, self._patience)
         except psycopg.Error as error:
             raise errors.translate(error, str(self.address)) from error
         check_version(row["version"], newest=len(self._migrations))
-
-    async def _read_session(self, connection: Connection) -> Row:
-        query = sql.SQL(_SET_UP).format(versions=sql.Identifier(self.address.schema, VERSION_TABLE))
-        values = {
-            "pid": connection.info.backend_pid,
-            "lock_timeout": f"{self._patience / 2 * 1000:.0f}",
-            "statement_timeout": f"{self._patience * 900:.0f}",
-        }
-        row = await (await connection.execute(query, values)).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate has one row
-        return row
+        self.secret = row["secret"]
 
     async def _anchor(self) -> int | None:
         async with self._anchoring:
@@ -220,19 +205,22 @@ class Database:
             deadline = asyncio.get_running_loop().time() + self._patience
             try:
                 async with self._pool.connection(deadline) as connection:
-                    for _ in range(2):
-                        held = await self._try_lock(connection)
-                        if held:
-                            self._pool.anchor = connection
-                            return self.key
-                        if held is None:
-                            self._pooled = True
-                            return None
-                        # The server has not noticed yet that the session before is gone.
-                        self.key = _new_key()
+                    held = await self._lock(connection)
+                    if held:
+                        self._pool.anchor = connection
+                    self._pooled = held is None
             except psycopg.Error as error:
                 raise errors.translate(error, str(self.address)) from error
-            return None
+            return self.key if held else None
+
+    async def _lock(self, connection: Connection) -> bool | None:
+        """Take the lock, under another key if it can't be had; None if there is no session for it."""
+        for pause in _LOOKING:  # somebody else may just look whether we live
+            if (held := await self._try_lock(connection)) is not False:
+                return held
+            await asyncio.sleep(pause)
+        self.key = _new_key()  # the server has not noticed yet that the session before is gone
+        return await self._try_lock(connection)
 
     async def _try_lock(self, connection: Connection) -> bool | None:
         values = {"pid": connection.info.backend_pid, "key": self.key}
@@ -251,7 +239,7 @@ class Database:
         deadline = asyncio.get_running_loop().time() + self._patience
         try:
             async with self._pool.connection(deadline) as connection:
-                row = await self._read_session(connection)
+                row = await prepare(connection, self.address.schema, self._patience)
         except psycopg.Error as error:
             raise StoreCorrupt(
                 "the tables of the store are not there any more", hint="restore them from a backup"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from chatcli.models import Message, Page, Thread, Turn
 from chatcli.stores.base import (
@@ -23,23 +24,36 @@ from chatcli.stores.postgres import auditing, checkpoints, health, life, rewriti
 from chatcli.stores.postgres.address import Address
 from chatcli.stores.postgres.connection import PATIENCE, Database
 from chatcli.stores.postgres.schema import read_migrations
+from chatcli.stores.postgres.watch import Watch
+from chatcli.stores.postgres.windows import Windows
 from chatcli.stores.records import AuditEntry
 from chatcli.stores.rewriting import Rewriter
+
+if TYPE_CHECKING:
+    from chatcli.config import Settings
 
 
 class PostgresStore(ThreadStore):
     """Threads in a schema of a PostgreSQL database.
 
     A running turn is known to live by an advisory lock that one of the store's connections holds: a
-    store that is closed, or whose process dies, leaves its turns orphaned at once. `patience` is how
-    many seconds a server, or another program's lock, is waited for.
+    store that is closed, or whose process dies, leaves its turns orphaned, and whoever comes next knows
+    it after a moment's doubt. `patience` is how many seconds a server, or another program's lock, is
+    waited for. `settings` may name a Redis for copies.
     """
 
     def __init__(
-        self, address: Address, *, migrations: Sequence[str] | None = None, patience: float = PATIENCE
+        self,
+        address: Address,
+        *,
+        migrations: Sequence[str] | None = None,
+        patience: float = PATIENCE,
+        settings: "Settings | None" = None,
     ) -> None:
         migrations = read_migrations() if migrations is None else migrations
         self._database = Database(address, migrations, patience)
+        self._windows = Windows.of(settings)
+        self._watch = Watch(self._database)
         self._orphans: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -48,21 +62,27 @@ class PostgresStore(ThreadStore):
     # Turns -------------------------------------------------------------------------------------
 
     async def begin(self, new: NewTurn) -> Begun:
-        beginning = asyncio.get_running_loop().create_task(turns.begin(self._database, new))
+        beginning = asyncio.get_running_loop().create_task(turns.begin(self._database, new, self._windows))
         try:
-            return await asyncio.shield(beginning)
+            begun = await asyncio.shield(beginning)
         except asyncio.CancelledError:
             lease = Lease(new.owner, new.thread_id, new.turn_id)
             task = asyncio.create_task(turns.abandon(self._database, lease, after=beginning))
             self._orphans.add(task)
             task.add_done_callback(self._orphans.discard)
             raise
+        if begun.lease is not None:
+            self._watch.begin(begun.lease)
+        return begun
 
     async def renew(self, lease: Lease) -> None:
         await turns.renew(self._database, lease)
 
     async def commit(self, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None = None) -> Turn:
-        return await turns.commit(self._database, lease, outcome, checkpoint)
+        try:
+            return await turns.commit(self._database, lease, outcome, checkpoint, self._windows)
+        finally:
+            self._watch.end(lease)
 
     async def context(
         self, owner: str, thread_id: str, *, limit: int, before: int | None = None
@@ -96,10 +116,16 @@ class PostgresStore(ThreadStore):
         return await threads.rename(self._database, owner, thread_id, title)
 
     async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
-        return await threads.clear(self._database, owner, thread_id, audit=audit)
+        try:
+            return await threads.clear(self._database, owner, thread_id, audit=audit)
+        finally:  # it may be done although nothing was heard of it
+            await self._forget(owner, thread_id)
 
     async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
-        await threads.delete(self._database, owner, thread_id, audit=audit)
+        try:
+            await threads.delete(self._database, owner, thread_id, audit=audit)
+        finally:
+            await self._forget(owner, thread_id)
 
     async def archive(
         self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
@@ -116,7 +142,10 @@ class PostgresStore(ThreadStore):
     async def sweep(
         self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
     ) -> Sweep:
-        return await life.sweep(self._database, owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+        step = await life.sweep(self._database, owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
+        if not dry_run:
+            await self._forget(owner, *(thread.id for thread in step.removed))
+        return step
 
     async def newest_use(self, owner: str) -> datetime | None:
         return await life.newest_use(self._database, owner)
@@ -125,7 +154,9 @@ class PostgresStore(ThreadStore):
         return await life.fork(self._database, owner, thread_id, fork_id=fork_id, title=title, turns=turns)
 
     async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
-        return await life.undo(self._database, owner, thread_id, fork_id=fork_id, title=title, turns=turns)
+        fork = await life.undo(self._database, owner, thread_id, fork_id=fork_id, title=title, turns=turns)
+        await self._forget(owner, thread_id)
+        return fork
 
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         return await life.import_thread(self._database, thread, turns)
@@ -136,7 +167,10 @@ class PostgresStore(ThreadStore):
         return await rewriting.owners(self._database)
 
     async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
-        return await rewriting.rewrite(self._database, owner, thread_id, rewriter)
+        changed = await rewriting.rewrite(self._database, owner, thread_id, rewriter)
+        if changed:
+            await self._forget(owner, thread_id)
+        return changed
 
     async def record(self, entry: AuditEntry) -> None:
         await auditing.record(self._database, entry)
@@ -188,4 +222,11 @@ class PostgresStore(ThreadStore):
         """Close the connections; turns that are still running here are orphans from now on."""
         if self._orphans:
             await asyncio.wait(self._orphans)
+        await self._watch.aclose()
+        if self._windows is not None:
+            await self._windows.aclose()
         await self._database.close()
+
+    async def _forget(self, owner: str, *thread_ids: str) -> None:
+        if self._windows is not None:
+            await self._windows.forget(self._database, owner, thread_ids)
