@@ -79,6 +79,7 @@ class ThreadStore(ABC):
             ThreadNotFound: it is missing, and `new.create` is false.
             InvalidRequest: another thread's id differs only in case, or the idempotency key came
                 with another request.
+            ConfigError, StoreCorrupt: `new.admission` was refused; nothing was written.
         """
 
     @abstractmethod
@@ -92,8 +93,7 @@ class ThreadStore(ABC):
         Calling it again with the same lease changes nothing and returns the stored turn. A turn
         that was taken for an orphan meanwhile is ended all the same, in its place.
 
-        Raises:
-            ThreadNotFound: the thread was deleted or cleared meanwhile; nothing was written.
+        Raises `ThreadNotFound` if the thread was deleted or cleared meanwhile; nothing was written.
         """
 
     @abstractmethod
@@ -135,6 +135,11 @@ class ThreadStore(ABC):
 
         `cursor` is a `Page.next_cursor` of the same query; a foreign one raises `InvalidRequest`.
         """
+
+    async def sample(self, owner: str) -> Thread | None:
+        """Return the last used thread, or one of the last used where that one takes long to find."""
+        page = await self.threads(owner, limit=1, archived=None)
+        return page.threads[0] if page.threads else None
 
     @abstractmethod
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
@@ -190,10 +195,8 @@ class ThreadStore(ABC):
         Nothing is copied where the store can share it; the turns keep their ids. Language, system
         prompt and model are those of the other thread; idempotency keys stay with it.
 
-        Raises:
-            ThreadNotFound
-            ThreadBusy: a running turn is among them.
-            InvalidRequest: there are fewer turns, or `fork_id` is taken.
+        Raises `ThreadNotFound`, `ThreadBusy` (a running turn is among them) and `InvalidRequest` (there
+        are fewer turns, or `fork_id` is taken).
         """
 
     @abstractmethod
@@ -202,10 +205,8 @@ class ThreadStore(ABC):
 
         The thread is the last used one afterwards, the fork the one before it. Its checkpoints go.
 
-        Raises:
-            ThreadNotFound, ThreadArchived
-            ThreadBusy: a turn is running.
-            InvalidRequest: there are fewer turns, `turns` is not positive, or `fork_id` is taken.
+        Raises `ThreadNotFound`, `ThreadArchived`, `ThreadBusy` (a turn is running) and `InvalidRequest`
+        (there are fewer turns, `turns` is not positive, or `fork_id` is taken).
         """
 
     @abstractmethod
@@ -214,9 +215,8 @@ class ThreadStore(ABC):
 
         Returns False, and writes nothing, if a thread with this id and these turns is there already.
 
-        Raises:
-            InvalidRequest: its id belongs to a thread with other turns, or differs from one only in
-                case; or the turns are not numbered 1, 2, … with an id each of its own.
+        Raises `InvalidRequest` if its id belongs to a thread with other turns, or differs from one only
+        in case; or if the turns are not numbered 1, 2, … with an id each of its own.
         """
 
     # Everything --------------------------------------------------------------------------------

@@ -15,6 +15,16 @@ LEASE_SECONDS = 30.0
 Keep = Literal["all", "latest"]
 
 
+class Admission:
+    """Decides whether a turn may begin on a thread that is there; this one lets every turn begin."""
+
+    keys: tuple[str, ...] = ()
+    """Ids of the keys that open what is sealed."""
+
+    def admit(self, thread: Thread, context: tuple[Message, ...]) -> None:
+        """Raise what is to be raised instead of beginning. May be called several times."""
+
+
 class NewTurn(Frozen):
     """What `ThreadStore.begin` writes. The ids of the messages follow `message_id`."""
 
@@ -38,6 +48,12 @@ class NewTurn(Frozen):
     """Messages of earlier turns that `Begun.context` may hold: they cost no second round trip."""
     fingerprint: str | None = None
     """Digest of the request behind `idempotency_key`: the same key must come with the same one."""
+    admission: Admission | None = None
+    """Asked, before anything is written, about a thread that is there and the context of the turn.
+
+    A store that can't ask within its transaction finds out there whether text is sealed with another key
+    than `Admission.keys`, and asks only then.
+    """
 
 
 class Lease(Frozen):

@@ -1,6 +1,7 @@
 """How encrypted text is told from plain text, by stores that could not open it."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from chatcli.stores.records import Blob
@@ -10,6 +11,12 @@ SEALED = re.compile("enc:1:([0-9a-f]{8}):")
 
 ENCRYPTED = "encrypted"
 """Type of the one part that stands for encrypted parts, and name of the one member of a sealed object."""
+
+
+def foreign(keys: Collection[str]) -> str:
+    """Return a pattern of stored text and parts that these keys may not open, for Python and PostgreSQL."""
+    known = "|".join(["0:", *(f"1:{key}:" for key in keys)])
+    return f'^(\\[\\{{"type":"{ENCRYPTED}","data":")?enc:(?!{known})[0-9]+:'
 
 
 def is_sealed_text(text: object) -> bool:

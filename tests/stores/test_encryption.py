@@ -1,25 +1,34 @@
 """Encryption: nothing that was said can be read without the key, and nothing that is stored can be forged."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from chatcli.config import Secret
 from chatcli.errors import ConfigError, InvalidRequest, StoreCorrupt
 from chatcli.frozen import replace
-from chatcli.models import LOCAL_OWNER, Message, Part, Thread, Turn, TurnError, TurnState
+from chatcli.models import LOCAL_OWNER, Message, Part, Thread, Turn, TurnError, TurnState, utc_now
+from chatcli.stores import open_store
 from chatcli.stores.base import (
     Blob,
     CheckpointKey,
     CheckpointRow,
     Expiry,
+    NewTurn,
     Outcome,
     PendingWrite,
     ThreadStore,
 )
 from chatcli.stores.encrypted import KeyRing
+from chatcli.stores.postgres import Address, PostgresStore
 from chatcli.stores.rewriting import Rewriter
+from chatcli.text import new_id
 from tests.stores.keys import KEY, OTHER_KEY, key_id, protected
+from tests.stores.postgres import Server as PostgresServer
+from tests.stores.proxy import network
+from tests.stores.s3 import Server as S3Server
 from tests.stores.talk import answer, held, new_turn, say, texts
 
 PLACE = CheckpointKey(LOCAL_OWNER, "tea", "", "1")
@@ -91,27 +100,202 @@ async def test_without_the_key(plain_store: ThreadStore) -> None:
     assert (await protected(plain_store, KEY).thread(LOCAL_OWNER, "tea")).title == "canary"
 
 
-@pytest.mark.parametrize("keys", [(), (OTHER_KEY,)])
+WRONG = pytest.mark.parametrize("keys", [(), (OTHER_KEY,)], ids=["no key", "another key"])
+
+
+async def stored(plain_store: ThreadStore, *owners: str) -> str:
+    """Return all that a store holds of these owners, as it is stored, in the order of use."""
+    found: list[object] = []
+    for owner in owners or (LOCAL_OWNER,):
+        page = await plain_store.threads(owner, limit=99, archived=None)
+        found += [page, await plain_store.list_checkpoints(owner, None, None)]
+        found += [await plain_store.turns(owner, thread.id) for thread in page.threads]
+    return repr((found, await plain_store.audit(None, limit=9)))
+
+
+def change(thread_id: str = "tea", *, owner: str = LOCAL_OWNER) -> NewTurn:
+    """Return a turn that changes all that a turn can change of its thread."""
+    new = new_turn(
+        thread_id, owner=owner, title="Mine", rename=True, language="Latin", system="Obey.", key="k"
+    )
+    return replace(new, context_limit=20, fingerprint="f")
+
+
+async def _seal_title(plain_store: ThreadStore) -> None:
+    await protected(plain_store, KEY).rename(LOCAL_OWNER, "tea", "secret")
+
+
+async def _seal_system(plain_store: ThreadStore) -> None:
+    store = protected(plain_store, KEY)
+    begun = await store.begin(new_turn(system="secret"))
+    await store.commit(held(begun), Outcome(TurnState.FAILED))
+
+
+async def _seal_answer(plain_store: ThreadStore) -> None:
+    begun = await plain_store.begin(new_turn())
+    await protected(plain_store, KEY).commit(held(begun), answer("secret", turn_id=begun.turn.id))
+
+
+async def _seal_picture(plain_store: ThreadStore) -> None:
+    store = protected(plain_store, KEY)
+    begun = await store.begin(new_turn(prompt=({"type": "text", "text": "secret"},)))
+    await plain_store.commit(held(begun), answer("plain", turn_id=begun.turn.id))
+
+
+@WRONG
+@pytest.mark.parametrize("seal", [_seal_title, _seal_system, _seal_answer, _seal_picture])
 async def test_a_turn_with_the_wrong_key_leaves_nothing(
+    plain_store: ThreadStore, keys: tuple[str, ...], seal: Callable[[ThreadStore], Awaitable[None]]
+) -> None:
+    """Who can't read a thread can't add to it: the turn is refused before anything of the thread changes.
+
+    That is so wherever in it the key is missing, and though the thread that was last used is readable.
+    """
+    await say(plain_store)
+    await seal(plain_store)
+    await plain_store.put_checkpoint(ROW)
+    await say(plain_store, "open")
+    before = await stored(plain_store)
+    store = protected(plain_store, *keys)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=key_id(KEY)):
+            await store.begin(change())
+    assert await stored(plain_store) == before
+    begun = await protected(plain_store, KEY).begin(change())
+    assert (begun.lease is not None, len(begun.context)) == (True, 4 if seal in _ANSWERED else 2)
+
+
+_ANSWERED = (_seal_answer, _seal_picture)
+
+
+@WRONG
+async def test_an_encrypted_store_takes_nothing_with_the_wrong_key(
     plain_store: ThreadStore, keys: tuple[str, ...]
 ) -> None:
-    """Who can't read a thread can't add to it either: the turn is refused, and no trace stays."""
-    right = protected(plain_store, KEY)
-    await say(right)
-    before = await right.turns(LOCAL_OWNER, "tea")
-    with pytest.raises(ConfigError):
-        await protected(plain_store, *keys).begin(replace(new_turn(), context_limit=9))
-    assert await right.turns(LOCAL_OWNER, "tea") == before
-    assert len((await right.threads(LOCAL_OWNER, limit=9)).threads) == 1
-    assert (await right.begin(new_turn())).lease is not None
-
-
-async def test_a_new_thread_with_the_wrong_key_is_refused(plain_store: ThreadStore) -> None:
-    """A store never holds threads of two keys that nobody has together."""
+    """A store whose last used thread can't be read takes nothing, not even for threads that can be read."""
+    await say(plain_store, "open")
     await say(protected(plain_store, KEY))
+    await protected(plain_store, KEY).put_checkpoint(ROW)
+    before = await stored(plain_store)
+    mine = Thread("mine", LOCAL_OWNER, "Mine", "English", 0, utc_now(), utc_now())
+    calls: list[Callable[[ThreadStore], Awaitable[object]]] = [
+        lambda store: store.begin(change()),
+        lambda store: store.begin(change("coffee")),
+        lambda store: store.begin(change("open")),
+        lambda store: store.import_thread(mine, ()),
+        lambda store: store.rename(LOCAL_OWNER, "open", "Mine"),
+        lambda store: store.fork(LOCAL_OWNER, "open", fork_id="fork", title="Mine", turns=1),
+        lambda store: store.undo(LOCAL_OWNER, "open", fork_id="fork", title="Mine", turns=1),
+        lambda store: store.put_checkpoint(replace(ROW, key=replace(PLACE, thread_id="mine")), keep="latest"),
+        lambda store: store.put_checkpoint(ROW, keep="latest"),
+        lambda store: store.put_writes(
+            PLACE, [PendingWrite("t", "", 0, "c", Blob("m", b"mine"))], replace=True
+        ),
+    ]
+    store = protected(plain_store, *keys)
+    for call in calls:
+        with pytest.raises(ConfigError, match=key_id(KEY)):
+            await call(store)
+    assert await stored(plain_store) == before
+
+
+async def test_each_owner_has_keys_of_the_own(plain_store: ThreadStore) -> None:
+    """That the threads of one owner can be read opens no other owner's."""
+    await say(protected(plain_store, KEY))
+    await say(protected(plain_store, OTHER_KEY), owner="eve")
+    before = await stored(plain_store)
+    store = protected(plain_store, OTHER_KEY)
+    await say(store, "coffee", owner="eve")
     with pytest.raises(ConfigError):
-        await say(protected(plain_store, OTHER_KEY), "coffee")
-    assert len((await plain_store.threads(LOCAL_OWNER, limit=9)).threads) == 1
+        await store.begin(change("coffee"))
+    assert await stored(plain_store) == before
+    assert len((await store.threads("eve", limit=9)).threads) == 2
+
+
+async def test_a_second_key_needs_the_first(plain_store: ThreadStore) -> None:
+    """A new key goes before the old one; from then on the old one alone adds nothing either."""
+    await say(protected(plain_store, OTHER_KEY))
+    with pytest.raises(ConfigError):
+        await say(protected(plain_store, KEY), "coffee")
+    await say(protected(plain_store, KEY, OTHER_KEY))
+    with pytest.raises(ConfigError):
+        await protected(plain_store, OTHER_KEY).begin(change())
+    await say(protected(plain_store, KEY, OTHER_KEY), "coffee")
+    before = await stored(plain_store)
+    for keys in ((), (OTHER_KEY,)):
+        for thread_id in ("tea", "coffee", "milk"):
+            with pytest.raises(ConfigError):
+                await protected(plain_store, *keys).begin(change(thread_id))
+    assert await stored(plain_store) == before
+    await say(protected(plain_store, KEY), "milk")
+
+
+@pytest.mark.parametrize("keys", [(), (KEY,)], ids=["no key", "a key"])
+async def test_a_warm_turn_asks_for_nothing_more(
+    postgres_server: PostgresServer, s3_server: S3Server, keys: tuple[str, ...]
+) -> None:
+    """That a turn may begin is found out with what it takes anyway: two round trips, two PUT requests."""
+    schema, bucket = Address.of(postgres_server.url()).schema, s3_server.url()
+    async with network(postgres_server.socket) as proxy:
+        store = protected(PostgresStore(proxy.address(schema)), *keys)
+        await say(store)
+        proxy.trips = 0
+        begun = await store.begin(replace(new_turn(), context_limit=20))
+        await store.commit(held(begun), answer("80", turn_id=begun.turn.id))
+        assert (proxy.trips, len(begun.context)) == (2, 2)
+        await store.aclose()
+    store = protected(open_store(bucket), *keys)
+    await say(store)
+    s3_server.traffic(bucket).counts()
+    await say(store)
+    await say(store, new_id())
+    assert s3_server.traffic(bucket).counts() == {"PUT": 4}
+    await store.aclose()
+
+
+async def test_a_sample_of_many_objects(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads a bucket has, few requests find one that was used last, or was noted last."""
+    url = s3_server.url()
+    async with aclosing(open_store(url)) as store:
+        assert await store.sample(LOCAL_OWNER) is None
+        for number in range(4):
+            await say(store, f"t{number}")
+    proof = {"PUT": 2}  # at the same time
+    for batch, found, requests in (1000, "t3", {"GET": 1, "HEAD": 4}), (2, "t1", {"GET": 2, "HEAD": 2}):
+        monkeypatch.setattr("chatcli.stores.s3.sampling.BATCH", batch)
+        async with aclosing(open_store(url)) as store:
+            s3_server.traffic(url).counts()
+            assert (sampled := await store.sample(LOCAL_OWNER)) is not None
+            assert (sampled.id, s3_server.traffic(url).counts()) == (found, requests | proof)
+    async with aclosing(open_store(url)) as store:
+        for number in range(40):
+            await say(store, "t2", prompt=str(number))
+        await store.threads(LOCAL_OWNER, limit=9)
+    async with aclosing(open_store(url)) as store:
+        assert (sampled := await store.sample(LOCAL_OWNER)) is not None
+        assert sampled.id == "t2"
+
+
+async def test_who_is_overtaken_by_the_same_import(
+    plain_store: ThreadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two who import the same thread at the same time one writes it, and to the other it is there."""
+    await say(plain_store)
+    thread, turns = await plain_store.thread(LOCAL_OWNER, "tea"), await plain_store.turns(LOCAL_OWNER, "tea")
+    await plain_store.delete(LOCAL_OWNER, "tea")
+    slow, fast = protected(plain_store, KEY), protected(plain_store, KEY)
+    write = plain_store.import_thread
+
+    async def write_late(*late: Any) -> bool:
+        monkeypatch.setattr(plain_store, "import_thread", write)
+        assert await fast.import_thread(thread, turns)
+        return await write(*late)
+
+    monkeypatch.setattr(plain_store, "import_thread", write_late)
+    assert not await slow.import_thread(thread, turns)
+    assert await slow.turns(LOCAL_OWNER, "tea") == turns
+    with pytest.raises(InvalidRequest):
+        await slow.import_thread(thread, (replace(turns[0], id="other"),))
 
 
 async def test_cleanup_needs_no_key(plain_store: ThreadStore) -> None:

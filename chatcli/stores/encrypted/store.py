@@ -9,21 +9,18 @@ from chatcli.frozen import replace
 from chatcli.models import Message, Page, Thread, Turn, TurnState
 from chatcli.stores.base import (
     Begun,
-    CheckpointKey,
     CheckpointRow,
     Expiry,
     Hit,
-    Keep,
     Lease,
     NewTurn,
     Outcome,
-    PendingWrite,
     Sweep,
-    ThreadStore,
 )
-from chatcli.stores.encrypted.keys import KeyRing
+from chatcli.stores.encrypted.checkpoints import EncryptedCheckpoints
+from chatcli.stores.encrypted.reader import Reader
 from chatcli.stores.encrypted.resealing import Resealing
-from chatcli.stores.encrypted.seals import Opening, Sealing
+from chatcli.stores.encrypted.seals import Sealing
 from chatcli.stores.records import AuditEntry, arrival
 from chatcli.stores.rewriting import Rewriter
 from chatcli.text import new_id
@@ -32,18 +29,13 @@ _LOOKED_AT = 100
 """Threads of an owner by which `check` judges the rest."""
 
 
-class EncryptedStore(ThreadStore):
+class EncryptedStore(EncryptedCheckpoints):
     """Keeps the promises of `store`; its coroutines wait for nothing that those of `store` do not wait for.
 
     Messages, titles, system prompts, errors, fingerprints and checkpoints are sealed with the
     current key of `ring`. What was stored before there was a key is read as it is. A key that is
     missing is a `ConfigError`, and nothing is written to a thread that can't be read.
     """
-
-    def __init__(self, store: ThreadStore, ring: KeyRing) -> None:
-        self.store = store
-        self.ring = ring
-        self._guarded = False
 
     def __repr__(self) -> str:
         return f"EncryptedStore({self.store!r}, {self.ring!r})"
@@ -52,12 +44,13 @@ class EncryptedStore(ThreadStore):
 
     async def begin(self, new: NewTurn) -> Begun:
         await self._guard(new.owner)
-        seal = Sealing(new.owner, self.ring)
+        seal, reader = Sealing(new.owner, self.ring), Reader(self._opening(new.owner))
         new = replace(
             new,
             prompt=seal.messages(new.prompt),
             title=seal.title(new.title, new.thread_id),
             system=seal.system(new.system),
+            admission=reader,
         )
         refusal: InvalidRequest | None = None
         for fingerprint in self._digests(new.fingerprint):
@@ -66,7 +59,7 @@ class EncryptedStore(ThreadStore):
             except InvalidRequest as error:  # perhaps only because it was stored in another form
                 refusal = refusal or error
             else:
-                return await self._opened(begun)
+                return await self._opened(begun, reader)
         assert refusal is not None  # noqa: S101 - there is at least one form
         raise refusal
 
@@ -113,6 +106,7 @@ class EncryptedStore(ThreadStore):
         return replace(page, threads=tuple(map(self._opening(owner).thread, page.threads)))
 
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
+        await self._guard(owner)
         await self.thread(owner, thread_id)
         sealed = Sealing(owner, self.ring).title(title, thread_id)
         return self._opening(owner).thread(await self.store.rename(owner, thread_id, sealed))
@@ -157,12 +151,14 @@ class EncryptedStore(ThreadStore):
         return await self.store.newest_use(owner)
 
     async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        await self._guard(owner)
         await self.thread(owner, thread_id)
         sealed = Sealing(owner, self.ring).title(title, fork_id)
         thread = await self.store.fork(owner, thread_id, fork_id=fork_id, title=sealed, turns=turns)
         return self._opening(owner).thread(thread)
 
     async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
+        await self._guard(owner)
         await self.thread(owner, thread_id)
         sealed = Sealing(owner, self.ring).title(title, fork_id)
         thread = await self.store.undo(owner, thread_id, fork_id=fork_id, title=sealed, turns=turns)
@@ -171,14 +167,15 @@ class EncryptedStore(ThreadStore):
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         await self._guard(thread.owner)
         thread, turns = arrival(thread, turns)
-        try:
-            # Sealed twice, the same text is not the same: what is there has to be opened.
-            if await self.turns(thread.owner, thread.id) == turns:
-                return False
-        except ThreadNotFound:
-            pass
+        if await self._has(thread, turns):
+            return False
         seal = Sealing(thread.owner, self.ring)
-        return await self.store.import_thread(seal.thread(thread), tuple(map(seal.turn, turns)))
+        try:
+            return await self.store.import_thread(seal.thread(thread), tuple(map(seal.turn, turns)))
+        except InvalidRequest:
+            if await self._has(thread, turns):  # somebody was faster
+                return False
+            raise
 
     async def owners(self) -> tuple[str, ...]:
         return await self.store.owners()
@@ -194,39 +191,6 @@ class EncryptedStore(ThreadStore):
         self, owner: str | None, *, limit: int, before: int | None = None
     ) -> tuple[AuditEntry, ...]:
         return await self.store.audit(owner, limit=limit, before=before)
-
-    # LangGraph's checkpoints -------------------------------------------------------------------
-
-    async def put_checkpoint(self, row: CheckpointRow, *, keep: Keep = "all") -> None:
-        await self.store.put_checkpoint(Sealing(row.key.owner, self.ring).checkpoint(row), keep=keep)
-
-    async def get_checkpoint(self, key: CheckpointKey) -> CheckpointRow | None:
-        row = await self.store.get_checkpoint(key)
-        return None if row is None else self._opening(key.owner).checkpoint(row)
-
-    async def list_checkpoints(
-        self,
-        owner: str,
-        thread_id: str | None,
-        namespace: str | None,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-    ) -> tuple[CheckpointRow, ...]:
-        rows = await self.store.list_checkpoints(owner, thread_id, namespace, before=before, limit=limit)
-        return tuple(map(self._opening(owner).checkpoint, rows))
-
-    async def put_writes(self, key: CheckpointKey, writes: Sequence[PendingWrite], *, replace: bool) -> None:
-        seal = Sealing(key.owner, self.ring)
-        await self.store.put_writes(key, [seal.write(key, write) for write in writes], replace=replace)
-
-    async def copy_checkpoints(self, owner: str, source_id: str, target_id: str) -> None:
-        await self.store.copy_checkpoints(owner, source_id, target_id)
-
-    async def delete_checkpoints(
-        self, owner: str, thread_id: str, checkpoint_ids: Sequence[tuple[str, str]] | None = None
-    ) -> None:
-        await self.store.delete_checkpoints(owner, thread_id, checkpoint_ids)
 
     # Life --------------------------------------------------------------------------------------
 
@@ -248,28 +212,27 @@ class EncryptedStore(ThreadStore):
     async def aclose(self) -> None:
         await self.store.aclose()
 
-    def _opening(self, owner: str) -> Opening:
-        return Opening(owner, self.ring)
-
     def _digests(self, fingerprint: str | None) -> tuple[str | None, ...]:
         return (None,) if fingerprint is None else self.ring.digests(fingerprint)
 
-    async def _guard(self, owner: str) -> None:
-        """Refuse to write where the last used thread can't be read: two keys that nobody has together."""
-        if self._guarded or not self.ring.keys:
-            return
-        page = await self.threads(owner, limit=1, archived=None)
-        self._guarded = bool(page.threads)
+    async def _has(self, thread: Thread, turns: Sequence[Turn]) -> bool:
+        """Tell whether a thread is there with these turns: sealed twice, the same text is not the same."""
+        with suppress(ThreadNotFound):
+            return await self.turns(thread.owner, thread.id) == turns
+        return False
 
-    async def _opened(self, begun: Begun) -> Begun:
-        """Return what began, opened; where that can't be done, it is taken back."""
-        opening = self._opening(begun.thread.owner)
+    async def _opened(self, begun: Begun, reader: Reader) -> Begun:
+        """Return what began, opened; where that can't be done, it is taken back.
+
+        It can't where the store could not ask `reader` within its transaction, and text is damaged.
+        """
+        opening = reader.opening
         try:
             return replace(
                 begun,
                 thread=opening.thread(begun.thread),
                 turn=opening.turn(begun.turn),
-                context=opening.messages(begun.context),
+                context=reader.open(begun.context),
             )
         except (ConfigError, StoreCorrupt):
             if begun.lease is not None:

@@ -47,6 +47,9 @@ class MemoryStore(MemoryLife):
                     f"the thread {new.thread_id} is archived",
                     hint=f"restore it with: chatcli archive --restore {new.thread_id}",
                 )
+        context = await self.context(new.owner, new.thread_id, limit=new.context_limit)
+        if record is not None and new.admission is not None:
+            new.admission.admit(record.thread, context)
         created = record is None
         record = record or self._make(new)
         turn = record.begin(new, deadline=self._clock() + LEASE_SECONDS)
@@ -59,7 +62,6 @@ class MemoryStore(MemoryLife):
             turn_count=len(record.turns),
         )
         self._use(record)
-        context = await self.context(new.owner, new.thread_id, limit=new.context_limit, before=turn.index)
         return Begun(record.thread, turn, created, Lease(new.owner, new.thread_id, new.turn_id), context)
 
     async def renew(self, lease: Lease) -> None:

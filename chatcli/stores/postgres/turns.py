@@ -13,10 +13,12 @@ from chatcli.errors import (
     ThreadArchived,
     ThreadNotFound,
 )
+from chatcli.frozen import replace
 from chatcli.models import Message, Role, Turn
 from chatcli.stores.base import LEASE_SECONDS, Begun, CheckpointRow, Lease, NewTurn, Outcome
+from chatcli.stores.postgres.admission import CONTEXT, ask, refusal_of
 from chatcli.stores.postgres.checkpoints import parts_of
-from chatcli.stores.postgres.connection import Database
+from chatcli.stores.postgres.connection import Database, Row
 from chatcli.stores.postgres.rows import (
     context_of,
     messages_json,
@@ -25,21 +27,17 @@ from chatcli.stores.postgres.rows import (
     turn_of,
     words_json,
 )
+from chatcli.stores.postgres.schema import Condition
 from chatcli.stores.postgres.threads import busy, missing, raise_refusal
+from chatcli.stores.postgres.windows import Windows
 
 _LAST_WORD = 1.0
 
 _LEASE = f"{LEASE_SECONDS} seconds"
 
-_CONTEXT = """
-SELECT {schema}.context_json(key, coalesce(%(before)s::integer, turn_count + 1), %(most)s) AS said
-FROM {schema}.threads
-WHERE owner = %(owner)s AND lower(id) = lower(%(thread)s) AND id = %(thread)s
-"""
-
 _TURNS = """
 WITH kept AS MATERIALIZED (
-  SELECT key, CASE WHEN {schema}.is_live(holder, lease_until, %(own)s) THEN running END AS live
+  SELECT key, CASE WHEN {schema}.is_held(holder, lease_until, %(own)s) THEN running END AS live
   FROM {schema}.threads
   WHERE owner = %(owner)s AND lower(id) = lower(%(thread)s) AND id = %(thread)s
 )
@@ -52,12 +50,15 @@ ORDER BY found.idx
 """
 
 
-async def begin(database: Database, new: NewTurn) -> Begun:
+async def begin(database: Database, new: NewTurn, windows: Windows | None) -> Begun:
     """Write a running turn with its prompt and take the thread's lease."""
     lease = Lease(new.owner, new.thread_id, new.turn_id)
     try:
         lock = await database.hold()
-        found = await database.call("begin_turn", database.key, lock, _LEASE, _request_of(new))
+        found = await _call_begin(database, lock, new, windows, unless=refusal_of(new))
+        if not found:
+            await ask(database, new)
+            found = await _call_begin(database, lock, new, windows)
         if "refused" in found:
             raise _refusal(found, new)
         if found.get("answered"):
@@ -75,6 +76,22 @@ async def begin(database: Database, new: NewTurn) -> Begun:
         lease=lease,
         context=context_of(found["context"]),
     )
+
+
+async def _call_begin(
+    database: Database,
+    lock: int | None,
+    new: NewTurn,
+    windows: Windows | None,
+    *,
+    unless: Condition | None = None,
+) -> Row:
+    """Return what ``begin_turn`` says; nothing where `unless` holds: it is not called then."""
+    place = (database.key, lock, _LEASE)
+    if windows is None or not new.context_limit:
+        return await database.call("begin_turn", *place, _request_of(new), unless=unless) or {}
+    request = _request_of(replace(new, context_limit=0))
+    return await windows.begin(database, new, (*place, request), unless=unless)
 
 
 def _request_of(new: NewTurn) -> str:
@@ -137,7 +154,11 @@ async def renew(database: Database, lease: Lease) -> None:
 
 
 async def commit(
-    database: Database, lease: Lease, outcome: Outcome, checkpoint: CheckpointRow | None
+    database: Database,
+    lease: Lease,
+    outcome: Outcome,
+    checkpoint: CheckpointRow | None,
+    windows: Windows | None,
 ) -> Turn:
     """End the turn, and release the thread unless somebody else's turn runs on it by now."""
     usage, error = outcome.usage, outcome.error
@@ -153,10 +174,12 @@ async def commit(
         "words": words_json(outcome.messages),
     }
     parts = (None, None, None) if checkpoint is None else parts_of(checkpoint)
+    values = (lease.owner, lease.thread_id, lease.turn_id, to_json(ended), *parts)
     try:
-        found = await database.call(
-            "commit_turn", lease.owner, lease.thread_id, lease.turn_id, to_json(ended), *parts
-        )
+        if windows is None:
+            found = await database.call("commit_turn", *values)
+        else:
+            found = await windows.commit(database, lease, values)
     except ChatcliError:  # a turn that could not be ended must not hold its thread
         await abandon(database, lease)
         raise
@@ -171,7 +194,7 @@ async def context(
 ) -> tuple[Message, ...]:
     """Return the newest messages of answered turns."""
     values = {"owner": owner, "thread": thread_id, "before": before, "most": limit}
-    rows = await database.rows(_CONTEXT, values)
+    rows = await database.rows(CONTEXT, values)
     return context_of(rows[0]["said"]) if rows else ()
 
 

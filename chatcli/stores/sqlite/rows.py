@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 
-from chatcli.models import Message, Role, format_time, text_of
+from chatcli.frozen import replace
+from chatcli.models import Message, Role, Thread, format_time, text_of
 from chatcli.stores import rows
-from chatcli.stores.base import message_id
+from chatcli.stores.base import NewTurn, message_id
 from chatcli.stores.rows import making_sense, parts_of, thread_of, turn_of
 
-__all__ = ["insert_messages", "message_of", "searched_in", "thread_of", "turn_of"]
+__all__ = ["insert_messages", "message_of", "searched_in", "thread_after", "thread_of", "turn_of"]
 
 _SEARCHED = frozenset({Role.HUMAN, Role.AI})
 
@@ -16,6 +18,32 @@ _SEARCHED = frozenset({Role.HUMAN, Role.AI})
 def message_of(row: sqlite3.Row, turn_id: str) -> Message:
     """Return the message of a row of `messages`."""
     return rows.message_of(row, row["id"] or message_id(turn_id, row["position"]))
+
+
+def thread_after(row: sqlite3.Row | None, new: NewTurn, moment: datetime) -> Thread:
+    """Return the thread as a turn that began on it left it, without reading it again."""
+    if row is None:
+        return Thread(
+            id=new.thread_id,
+            owner=new.owner,
+            title=new.title,
+            language=new.language or "English",
+            turn_count=1,
+            created_at=moment,
+            updated_at=moment,
+            system=new.system,
+            model=new.model,
+        )
+    before = thread_of(row)
+    return replace(
+        before,
+        title=new.title if new.rename else before.title,
+        language=before.language if new.language is None else new.language,
+        system=before.system if new.system is None else new.system,
+        model=new.model,
+        updated_at=moment,
+        turn_count=before.turn_count + 1,
+    )
 
 
 def searched_in(messages: Sequence[sqlite3.Row]) -> str:

@@ -1,16 +1,15 @@
 """What is done to turns within one transaction."""
 
 import sqlite3
-from datetime import datetime
 
 from chatcli.errors import InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound
 from chatcli.frozen import replace
-from chatcli.models import Message, Thread, Turn, TurnState, format_time, utc_now
+from chatcli.models import Message, Turn, TurnState, format_time, utc_now
 from chatcli.stores.base import Begun, CheckpointRow, Lease, NewTurn, Outcome
 from chatcli.stores.sqlite import checkpoints
 from chatcli.stores.sqlite.chains import segments
 from chatcli.stores.sqlite.leases import Holder
-from chatcli.stores.sqlite.rows import insert_messages, message_of, thread_of, turn_of
+from chatcli.stores.sqlite.rows import insert_messages, message_of, thread_after, thread_of, turn_of
 from chatcli.stores.sqlite.threads import end_orphan, find, get, is_live, next_use
 
 _ENDED = (TurnState.COMPLETE, TurnState.TRUNCATED)
@@ -27,6 +26,7 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
         )
     if thread is None and not new.create:
         raise ThreadNotFound(f"there is no thread {new.thread_id}")
+    said: tuple[Message, ...] = ()
     if thread is not None:
         earlier = _find_key(connection, thread, new)
         if earlier is not None and earlier["state"] in _ENDED:
@@ -43,16 +43,32 @@ def begin(connection: sqlite3.Connection, new: NewTurn, holder: Holder) -> Begun
                 hint="wait until it has ended",
                 retry_after=1.0,
             )
+        said = _admit(connection, new, thread)
         end_orphan(connection, thread)
         if earlier is not None:
             connection.execute(
                 "UPDATE turns SET idempotency_key = NULL, fingerprint = NULL WHERE thread = ? AND idx = ?",
                 (thread["key"], earlier["idx"]),
             )
-    return _write(connection, new, thread, holder)
+    return _write(connection, new, thread, holder, said)
 
 
-def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | None, holder: Holder) -> Begun:
+def _admit(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row) -> tuple[Message, ...]:
+    """Return the context of the turn if it may begin."""
+    limit = new.context_limit
+    said = context(connection, new.owner, new.thread_id, limit=limit, before=None) if limit else ()
+    if new.admission is not None:
+        new.admission.admit(thread_of(thread), said)
+    return said
+
+
+def _write(
+    connection: sqlite3.Connection,
+    new: NewTurn,
+    thread: sqlite3.Row | None,
+    holder: Holder,
+    said: tuple[Message, ...],
+) -> Begun:
     moment = utc_now()
     now = format_time(moment)
     used = next_use(connection)
@@ -106,39 +122,11 @@ def _write(connection: sqlite3.Connection, new: NewTurn, thread: sqlite3.Row | N
     )
     insert_messages(connection, new.prompt, thread=key, turn=index, turn_id=new.turn_id, start=0)
     return Begun(
-        _changed(thread, new, moment),
+        thread_after(thread, new, moment),
         Turn(new.turn_id, index, TurnState.RUNNING, moment, new.model, tuple(new.prompt)),
         created=thread is None,
         lease=lease,
-        context=()
-        if thread is None or not new.context_limit
-        else context(connection, new.owner, new.thread_id, limit=new.context_limit, before=index),
-    )
-
-
-def _changed(thread: sqlite3.Row | None, new: NewTurn, moment: datetime) -> Thread:
-    """Return the thread as it is now written, without reading it again."""
-    if thread is None:
-        return Thread(
-            id=new.thread_id,
-            owner=new.owner,
-            title=new.title,
-            language=new.language or "English",
-            turn_count=1,
-            created_at=moment,
-            updated_at=moment,
-            system=new.system,
-            model=new.model,
-        )
-    before = thread_of(thread)
-    return replace(
-        before,
-        title=new.title if new.rename else before.title,
-        language=before.language if new.language is None else new.language,
-        system=before.system if new.system is None else new.system,
-        model=new.model,
-        updated_at=moment,
-        turn_count=before.turn_count + 1,
+        context=said,
     )
 
 
