@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chatcli.cli import options, output, runtime
-from chatcli.errors import InvalidRequest
+from chatcli.errors import ChatcliError, InvalidRequest
 from chatcli.models import format_time, utc_now
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ class _Plan:
                     receipt.add(step)
                     show(receipt.scanned, receipt.removed)
         except BaseException as error:
-            if runtime.is_interrupt(error):
+            if isinstance(error, ChatcliError) and receipt.scanned:
+                self._tell(receipt)
+            elif runtime.is_interrupt(error):
                 output.say(f"interrupted; {receipt.removed} threads were removed, the same command goes on")
             raise
         self._tell(receipt)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -196,3 +198,18 @@ def test_the_moment_is_shown(aged: "Chatcli") -> None:
         == "2020-02-02T00:00:00.000000Z"
         == format_time(datetime.fromisoformat("2020-02-02T00:00Z"))
     )
+
+
+def test_what_was_done_before_an_error_is_told(chatcli: "Chatcli") -> None:
+    """Where a later step fails, the receipt tells of those before, and the error follows."""
+    insert(chatcli, *((f"t{number}", days_ago(700 - number)) for number in range(600)))
+    with closing(sqlite3.connect(chatcli.database)) as connection:
+        connection.execute(
+            "CREATE TRIGGER fails BEFORE DELETE ON threads WHEN old.id = 't550'"
+            " BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    done = chatcli("cleanup", "--older-than", "1d", "--json")
+    assert done.returncode not in (0, 1)
+    assert json.loads(done.stdout)["removed"] == 500
+    assert done.stderr
+    assert len(chatcli("history", "--all", "--limit", "1000").stdout.splitlines()) == 100
