@@ -1,59 +1,28 @@
 """Copies of threads in Redis: they save reading, and whatever is in there changes nothing that is stored."""
 
-import os
-import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from hashlib import md5
-from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
-from chatcli.config import load_settings
 from chatcli.errors import ConfigError, ThreadBusy, ThreadNotFound
 from chatcli.models import LOCAL_OWNER
 from chatcli.stores import open_store
-from chatcli.stores.base import Expiry, ThreadStore
-from chatcli.stores.encrypted import protect
-from chatcli.stores.s3 import copies
+from chatcli.stores.base import Expiry
+from chatcli.stores.entries import LARGEST
 from chatcli.text import new_id
-from tests.redis import RedisServer, running
+from tests.redis import RedisServer
+from tests.stores.conftest import FAULTS, OpenMachine
 from tests.stores.keys import KEY
 from tests.stores.s3 import Server, Traffic, let_leases_end
 from tests.stores.talk import answer, held, new_turn, say, texts
 from tests.stores.test_sweep import day, put
 
-OpenMachine: TypeAlias = Callable[..., ThreadStore]
+pytestmark = pytest.mark.usefixtures("patient")
+
 TURN = [["How hot?", "80 degrees."]]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis that runs answers, however busy the machine is; the tests of a mute one shorten the wait."""
-    monkeypatch.setattr(copies, "SECONDS", 30.0)
-
-
-@pytest.fixture(scope="module")
-def one_redis() -> Iterator[RedisServer]:
-    """One Redis for all; its socket's path has to be short."""
-    with tempfile.TemporaryDirectory(prefix="redis", dir="/tmp") as folder, running(Path(folder)) as server:
-        yield server
-
-
-@pytest.fixture
-def redis_server(one_redis: RedisServer) -> Iterator[RedisServer]:
-    """The Redis, empty, and running when the test is over."""
-    one_redis.call("FLUSHALL")
-    yield one_redis
-    process = one_redis.process
-    if process is not None and process.poll() is None:
-        os.kill(process.pid, signal.SIGCONT)
-        one_redis.call("CONFIG", "SET", "maxmemory", "0")
-    else:
-        one_redis.start()
 
 
 @pytest.fixture
@@ -68,47 +37,18 @@ def traffic(s3_server: Server, url: str) -> Traffic:
     return s3_server.traffic(url)
 
 
-@pytest.fixture
-async def machine(redis_server: RedisServer, url: str) -> AsyncIterator[OpenMachine]:
-    """Opens the store of another machine, on the same bucket and the same Redis unless told otherwise."""
-    async with AsyncExitStack() as stack:
-
-        def open_one(at: str = "", *, redis: str = "", key: str = "") -> ThreadStore:
-            settings = load_settings(
-                environ={
-                    "HOME": "/nonexistent",
-                    "CHATCLI_REDIS_URL": redis or redis_server.url,
-                    "CHATCLI_ENCRYPTION_KEY": key,
-                }
-            )
-            store = protect(open_store(at or url, settings=settings), settings.encryption_key)
-            stack.push_async_callback(store.aclose)
-            return store
-
-        yield open_one
-
-
-def entries(redis_server: RedisServer) -> dict[str, bytes]:
-    """Return everything that Redis keeps."""
-    found = {}
-    for name in redis_server.names():
-        value = redis_server.call("GET", name)
-        assert isinstance(value, bytes)
-        found[name] = value
-    return found
-
-
 # What it is good for ------------------------------------------------------------------------------
 
 
 async def test_a_turn_on_another_machine_reads_nothing(machine: OpenMachine, traffic: Traffic) -> None:
-    """Two writes and no other request, wherever the turn before was; the proof of the server is extra."""
+    """Two writes and no other request, wherever the turn before was; what a machine asks once is extra."""
     one, two = machine(), machine()
+    await say(two, "coffee")
     await say(one)
     traffic.counts()
     await say(two)
     assert [request.method for request in traffic.requests if "tea" in request.key] == ["PUT", "PUT"]
-    assert traffic.counts() == {"PUT": 4}
+    assert traffic.counts() == {"PUT": 2}
     for store in (one, two, one):
         await say(store)
     assert traffic.counts() == {"PUT": 6}
@@ -137,7 +77,7 @@ async def test_a_copy_does_not_last(machine: OpenMachine, redis_server: RedisSer
     (name,) = redis_server.names()
     assert 3000 < int(str(redis_server.call("TTL", name))) <= 3600
     redis_server.call("FLUSHALL")
-    await say(store, prompt="x" * copies.LARGEST)
+    await say(store, prompt="x" * LARGEST)
     assert redis_server.names() == []
 
 
@@ -153,11 +93,11 @@ async def test_what_is_gone_leaves_no_copy(machine: OpenMachine, redis_server: R
     await store.delete(LOCAL_OWNER, "deleted")
     await store.clear(LOCAL_OWNER, "cleared")
     assert len((await store.sweep(LOCAL_OWNER, Expiry(day(1)), limit=9)).removed) == 1
-    words = [value for value in entries(redis_server).values() if value]
+    words = [value for value in redis_server.entries().values() if value]
     assert len(words) == 1
     assert b"kept" in words[0]
     assert (await say(machine(), "deleted")).index == 1
-    assert [value for name, value in entries(redis_server).items() if "deleted" in name] == [b""]
+    assert [value for name, value in redis_server.entries().items() if "deleted" in name] == [b""]
 
 
 async def test_only_sealed_text_is_copied(machine: OpenMachine, redis_server: RedisServer, url: str) -> None:
@@ -169,7 +109,7 @@ async def test_only_sealed_text_is_copied(machine: OpenMachine, redis_server: Re
     await say(store, "mixed", "canary")
     await say(store, "sealed", "canary")
     assert (await say(machine(key=KEY), "sealed", "canary")).index == 2
-    ((name, value),) = entries(redis_server).items()
+    ((name, value),) = redis_server.entries().items()
     assert name.endswith("sealed.json")
     assert b"enc:1:" in value
     assert b"canary" not in value
@@ -196,7 +136,7 @@ FORGERIES: list[Callable[[bytes, bytes], bytes]] = [
     lambda *_: forged(b'{"state": {"messages": []}, "metadata": {}, "new_versions": {}}'),
     lambda *_: b"\x80\x04\x95garbage",
     lambda *_: b"",
-    lambda *_: b"x" * (2 * copies.LARGEST),
+    lambda *_: b"x" * (2 * LARGEST),
 ]
 """What takes the place of an entry, made of it and of the one before it."""
 
@@ -209,11 +149,11 @@ async def test_no_entry_changes_what_is_stored(
     store, other = machine(), machine()
     await say(store)
     (name,) = redis_server.names()
-    before, count = entries(redis_server)[name], 1
+    before, count = redis_server.entries()[name], 1
     for number, forge in enumerate(FORGERIES):
         redis_server.call("DEL", name)
         await say(store)
-        now = entries(redis_server)[name]
+        now = redis_server.entries()[name]
         if has_read:
             await other.turns(LOCAL_OWNER, "tea")
         redis_server.call("SET", name, forge(now, before))
@@ -228,11 +168,11 @@ async def test_refusals_are_not_taken_from_a_copy(machine: OpenMachine, redis_se
     await say(store)
     await store.archive(LOCAL_OWNER, "tea", archived=True)
     (name,) = redis_server.names()
-    archived = entries(redis_server)[name]
+    archived = redis_server.entries()[name]
     await store.archive(LOCAL_OWNER, "tea", archived=False)
     redis_server.call("SET", name, archived)
     assert (await say(machine())).index == 2
-    copy = entries(redis_server)[name]
+    copy = redis_server.entries()[name]
     await store.delete(LOCAL_OWNER, "tea")
     redis_server.call("SET", name, copy)
     with pytest.raises(ThreadNotFound):
@@ -251,30 +191,15 @@ async def test_a_busy_thread_is_busy(machine: OpenMachine, url: str) -> None:
     assert (await say(machine())).index == 3
 
 
-@pytest.mark.parametrize("fault", ["dead", "hanging", "garbage", "full", "flushed"])
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_whatever_redis_has_turns_go_on(
-    machine: OpenMachine, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, fault: str
+    machine: OpenMachine, harm_redis: Callable[[str], None], fault: str
 ) -> None:
     """A Redis that fails in the middle costs a read, and no turn."""
     store = machine()
     await say(store)
     begun = await store.begin(new_turn())
-    process = redis_server.process
-    assert process is not None
-    match fault:
-        case "dead":
-            redis_server.stop()
-        case "hanging":
-            os.kill(process.pid, signal.SIGSTOP)
-            monkeypatch.setattr(copies, "SECONDS", 0.1)
-        case "garbage":
-            for name in redis_server.names():
-                redis_server.call("DEL", name)
-                redis_server.call("RPUSH", name, "garbage")
-        case "full":
-            redis_server.call("CONFIG", "SET", "maxmemory", "1")
-        case "flushed":
-            redis_server.call("FLUSHALL")
+    harm_redis(fault)
     await store.commit(held(begun), answer("80 degrees.", turn_id=begun.turn.id))
     assert (await say(machine())).index == 3
     assert texts(await store.turns(LOCAL_OWNER, "tea")) == 3 * TURN
@@ -284,7 +209,7 @@ async def test_a_redis_that_hangs_is_not_asked_each_time(
     machine: OpenMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After one attempt it is left alone for a while: of several turns, one connects."""
-    monkeypatch.setattr(copies, "SECONDS", 0.1)
+    monkeypatch.setattr("chatcli.stores.entries.SECONDS", 0.1)
     with (
         tempfile.TemporaryDirectory(prefix="redis", dir="/tmp") as folder,
         socket.socket(socket.AF_UNIX) as mute,
@@ -305,7 +230,7 @@ async def test_it_is_asked_again_later(
     machine: OpenMachine, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Redis that comes back is used again."""
-    monkeypatch.setattr(copies, "PAUSE", 0.0)
+    monkeypatch.setattr("chatcli.stores.entries.PAUSE", 0.0)
     store = machine()
     redis_server.stop()
     await say(store)

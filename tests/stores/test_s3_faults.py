@@ -543,11 +543,29 @@ async def test_archive(s3_server: Server) -> None:
     async with aclosing(open_store(url)) as store:
         await say(store)
         await store.archive(LOCAL_OWNER, "tea", archived=True)
-        assert s3_server.read(url, "chat_archived/tea") == b""
+        (mark,) = (key for key in s3_server.keys(url) if key.startswith("chat_archived/tea~"))
+        assert s3_server.read(url, mark) == b""
         classes = [one.headers.get("x-amz-storage-class") for one in s3_server.traffic(url).requests]
         assert classes.count("STANDARD_IA") == 1
         await store.archive(LOCAL_OWNER, "tea", archived=False)
-        assert s3_server.read(url, "chat_archived/tea") is None
+        assert s3_server.read(url, mark) is None
+
+
+@pytest.mark.parametrize("code", ["InvalidArgument", "InvalidStorageClass"])
+async def test_storage_class_that_the_server_has_not(s3_server: Server, code: str) -> None:
+    """The error names the class and the setting; the thread is not archived, and is used on."""
+    url = s3_server.url("&archive_storage_class=GLACIER_IR")
+    in_class = Fault(
+        "PUT", times=9, status=400, code=code, when=lambda one: "x-amz-storage-class" in one.headers
+    )
+    s3_server.traffic(url).add(in_class)
+    async with aclosing(open_store(url)) as store:
+        await say(store)
+        with pytest.raises(ConfigError, match="no storage class GLACIER_IR") as caught:
+            await store.archive(LOCAL_OWNER, "tea", archived=True)
+        assert "archive_storage_class" in str(caught.value.hint)
+        await say(store)
+        assert (await store.thread(LOCAL_OWNER, "tea")).archived_at is None
 
 
 def test_clock_follows_the_server() -> None:

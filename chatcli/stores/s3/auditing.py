@@ -1,26 +1,23 @@
 """The audit: each entry an object of its own at ``chat_audit/{id}.json``, written once.
 
 The ids of entries begin with the time of the machine that wrote them, and so does their order. What
-an entry tells of is another object: the entry is written right after it.
+an entry tells of is another object, which holds the entry until it is written (`outbox`).
 """
 
 import asyncio
 import json
 from collections import deque
-from contextlib import suppress
-from functools import partial
 
-from chatcli.models import LOCAL_OWNER, parse_time
+from chatcli.models import LOCAL_OWNER
 from chatcli.stores.base import ThreadStore
 from chatcli.stores.records import AuditEntry
+from chatcli.stores.s3 import outbox
 from chatcli.stores.s3.bucket import Stored
-from chatcli.stores.s3.errors import LostRace, corrupt
+from chatcli.stores.s3.errors import corrupt
 from chatcli.stores.s3.listing import READERS, batches
 from chatcli.stores.s3.location import id_of, is_name
 from chatcli.stores.s3.objects import Objects
 from chatcli.text import is_generated_id
-
-_KIND = "chat_audit"
 
 
 class S3Audit(ThreadStore):
@@ -30,11 +27,7 @@ class S3Audit(ThreadStore):
         self._objects = objects
 
     async def record(self, entry: AuditEntry) -> None:
-        bucket = self._objects.bucket
-        key = f"{bucket.location.folder(_KIND, entry.owner)}{entry.id}.json"
-        await bucket.prove()
-        with suppress(LostRace):  # it is there: an earlier attempt was carried out
-            await bucket.patiently(partial(bucket.put, key, _encode(entry), etag=None))
+        await outbox.record(self._objects.bucket, entry)
 
     async def audit(
         self, owner: str | None, *, limit: int, before: int | None = None
@@ -53,21 +46,16 @@ class S3Audit(ThreadStore):
             ]
         return tuple(entries)
 
-    async def _note(self, entry: AuditEntry | None) -> None:
-        """Write the entry of what was just done, if there is one."""
-        if entry is not None:
-            await self.record(entry)
-
     async def _recorded(self) -> list[str]:
         """Return everybody in whose folders there may be entries."""
         bucket = self._objects.bucket
-        folder = bucket.location.folder(_KIND, LOCAL_OWNER)
+        folder = bucket.location.folder(outbox.FOLDER, LOCAL_OWNER)
         return [LOCAL_OWNER, *[name async for name in bucket.folders(folder) if is_name(name)]]
 
     async def _newest(self, owner: str, limit: int, before: int | None) -> deque[tuple[int, str]]:
         """Return numbers and keys of the newest entries of an owner, oldest first."""
         bucket = self._objects.bucket
-        folder = bucket.location.folder(_KIND, owner)
+        folder = bucket.location.folder(outbox.FOLDER, owner)
         newest: deque[tuple[int, str]] = deque(maxlen=limit)
         async for page in bucket.pages(folder):
             for item in page:
@@ -80,16 +68,9 @@ class S3Audit(ThreadStore):
         return newest
 
 
-def _encode(entry: AuditEntry) -> bytes:
-    fields = {"id": entry.id, **entry.to_json()}
-    del fields["number"]
-    return json.dumps(fields, ensure_ascii=False).encode()
-
-
 def _entry_of(stored: Stored, number: int, key: str) -> AuditEntry:
     try:
-        fields = json.loads(stored.body)
-        return AuditEntry(**{**fields, "at": parse_time(fields["at"]), "number": number})
+        return outbox.entry_of(json.loads(stored.body), number=number)
     except (KeyError, TypeError, ValueError):
         pass
     raise corrupt(key)

@@ -13,8 +13,7 @@ from chatcli.stores.s3.auditing import S3Audit
 from chatcli.stores.s3.bucket import Stored
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.listing import READERS
-from chatcli.stores.s3.location import id_of
-from chatcli.stores.s3.objects import Place
+from chatcli.stores.s3.location import Place, id_of
 from chatcli.stores.s3.turns import Moment
 from chatcli.stores.shelf import Shelf
 

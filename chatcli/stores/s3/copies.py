@@ -6,69 +6,34 @@ in Redis: a copy counts only if its ETag is the MD5 digest of its bytes. Bytes t
 bucket have another digest, and the bucket refuses the write. Where a server's ETags are not such
 digests, no copies are made.
 
-A copy is forgotten with its thread; it leaves a blank for a while, so that a copy that is on its way
-meanwhile comes too late.
+A copy is forgotten with its thread.
 """
 
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import md5, sha256
 from typing import TYPE_CHECKING
 
-from chatcli.errors import ConfigError, StoreCorrupt, StoreNewerSchema
+from chatcli.errors import StoreCorrupt, StoreNewerSchema
+from chatcli.stores.entries import LARGEST, Entries
 from chatcli.stores.s3.bucket import Stored
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.location import Location
 from chatcli.stores.sealed import is_sealed_blob, is_sealed_content, is_sealed_object, is_sealed_text
-from chatcli.stores.volatile import Volatile
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from chatcli.config import Settings
-
-SECONDS = 0.25
-"""How long Redis is waited for."""
-
-PAUSE = 10.0
-"""Seconds for which a Redis that failed is left alone."""
-
-KEPT = 3600
-"""Seconds for which a copy is kept."""
-
-LARGEST = 1 << 20
-"""Bytes of the largest object that is copied."""
-
-_BLANK = 10
-"""Seconds for which nothing is copied to where a copy was forgotten."""
 
 _ENTRY = re.compile(rb"1 ([0-9a-f]{32}) ")
 _HEAD = 35
-
-_GET = f"""
-local head = redis.pcall('GETRANGE', KEYS[1], 0, {_HEAD - 1})
-if type(head) ~= 'string' or head == '' or head == ARGV[1] then return false end
-return redis.call('GET', KEYS[1])
-"""
-"""Reads a copy, unless it is the one that the caller holds."""
-
-_PUT = f"""
-if redis.pcall('STRLEN', KEYS[1]) == 0 and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', {KEPT})
-return 1
-"""
-
-_FORGET = f"for _, key in ipairs(KEYS) do redis.call('SET', key, '', 'EX', {_BLANK}) end return 1"
 
 
 class Copies:
     """The copies of one bucket's objects; with `only_sealed` none that holds a word in the clear."""
 
     def __init__(self, url: str, place: str, *, only_sealed: bool) -> None:
-        self._redis = Volatile(url, "keeps no threads")
-        self._space = f"chatcli:threads:{sha256(place.encode()).hexdigest()[:16]}:"
+        self._entries = Entries(url, f"chatcli:threads:{sha256(place.encode()).hexdigest()[:16]}:")
         self._only_sealed = only_sealed
 
     @classmethod
@@ -82,12 +47,7 @@ class Copies:
     async def newer(self, key: str, held: Document) -> Document | None:
         """Return what the object at `key` may hold, if that is known, and is not before what is held."""
         mine = "" if held.etag is None else f"1 {held.etag} "
-
-        async def read(redis: "Redis") -> bytes | None:
-            found = await redis.eval(_GET, 1, self._space + key, mine)
-            return found if isinstance(found, bytes) else None
-
-        entry = await self._redis.ask(read, seconds=SECONDS, pause=PAUSE)
+        entry = await self._entries.read(key, known=mine)
         head = None if entry is None or len(entry) > _HEAD + LARGEST else _ENTRY.match(entry)
         if entry is None or head is None:
             return None
@@ -109,28 +69,15 @@ class Copies:
             return
         if (etag := document.etag) is None or _digest(body) != etag:
             return
-        entry = f"1 {etag} ".encode() + body
-
-        async def write(redis: "Redis") -> bool:
-            return bool(await redis.eval(_PUT, 1, self._space + key, entry))
-
-        with suppress(ConfigError):  # it is too late to say so: the object is written
-            await self._redis.ask(write, seconds=SECONDS, pause=PAUSE)
+        await self._entries.put(key, f"1 {etag} ".encode() + body)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Remove the copies of objects that are gone, or about to go."""
-        names = [self._space + key for key in keys]
-
-        async def remove(redis: "Redis") -> bool:
-            return bool(await redis.eval(_FORGET, len(names), *names))
-
-        with suppress(ConfigError):  # there are no copies then
-            if names:
-                await self._redis.ask(remove, seconds=SECONDS, pause=PAUSE)
+        await self._entries.forget(tuple(keys))
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._entries.aclose()
 
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)

@@ -8,10 +8,12 @@
      "new_versions": {"messages": 2},
      "chatcli": {"format": 1, "title", "system", "model", "created_at", "updated_at", "archived_at",
                  "used": N, "lease": {"turn", "holder", "until"},
-                 "turns": [{"id", "state", …, "messages": 2}, …], "checkpoints": {…}}}
+                 "turns": [{"id", "state", …, "messages": 2}, …], "checkpoints": {…},
+                 "writes": ["…", …], "audit": [{…}, …]}}
 
-The turns share out the messages of the state among themselves, in their order. Programs before
-this one wrote the same without ``chatcli``.
+The turns share out the messages of the state among themselves, in their order. Where there are any,
+``writes`` are the ids of changes (`writes`), and ``audit`` what the audit may not tell yet (`outbox`).
+Programs before this one wrote the same without ``chatcli``.
 """
 
 from collections.abc import Mapping
@@ -24,11 +26,14 @@ import orjson
 from chatcli.errors import StoreNewerSchema, ThreadNotFound
 from chatcli.models import Role, Thread, TurnState, format_time, parse_time
 from chatcli.stores.base import LEASE_SECONDS
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.s3.bucket import Stored
 from chatcli.stores.s3.entry import Entry, foreign_entries
 from chatcli.stores.s3.errors import corrupt
 from chatcli.stores.s3.messages import from_json, moment_of
+from chatcli.stores.s3.outbox import entry_of, fields_of
 from chatcli.stores.s3.shelf import shelf_json, shelf_of
+from chatcli.stores.s3.writes import KEPT
 from chatcli.stores.shelf import Shelf
 from chatcli.text import title_of
 
@@ -56,6 +61,10 @@ class Document:
     """The object as another program wrote it, without messages and what is ours."""
     deleted_until: datetime | None = None
     """Set while the thread is being deleted: nobody else writes to the object before that."""
+    writes: tuple[str, ...] = ()
+    """The ids of the last changes that have one."""
+    outbox: tuple[AuditEntry, ...] = ()
+    """What the audit may not tell yet."""
     foreign: bool = False
     """Whether another program wrote it."""
     etag: str | None = None
@@ -92,6 +101,10 @@ class Document:
         until = format_time(now + timedelta(seconds=LEASE_SECONDS))
         self.lease = {"turn": turn_id, "holder": holder, "until": until}
 
+    def sign(self, write_id: str) -> None:
+        """Note a change that is made; all that what is deleted tells of is its deletion."""
+        self.writes = (write_id,) if self.is_deleted else (*self.writes, write_id)[-KEPT:]
+
     @property
     def text_bytes(self) -> int:
         """How many bytes of text the thread holds."""
@@ -100,9 +113,8 @@ class Document:
     def encode(self) -> bytes:
         """Return the bytes of the object. Turns that were encoded before are copied as they are."""
         if self.deleted_until is not None:
-            return orjson.dumps(
-                {"chatcli": {"format": FORMAT, "deleted_until": format_time(self.deleted_until)}}
-            )
+            until = format_time(self.deleted_until)
+            return orjson.dumps({"chatcli": {"format": FORMAT, "deleted_until": until, **self._notes()}})
         if self.thread is None:
             return orjson.dumps({"chatcli": {"format": FORMAT, "checkpoints": shelf_json(self.shelf)}})
         turns = [entry.encode() for entry in self.entries]
@@ -122,6 +134,7 @@ class Document:
             "lease": self.lease,
             "turns": orjson.Fragment(b"[" + b",".join(turn.record for turn in turns) + b"]"),
             "checkpoints": shelf_json(self.shelf) if self.shelf else None,
+            **self._notes(),
         }
         return orjson.dumps(
             {
@@ -136,6 +149,10 @@ class Document:
                 "chatcli": ours,
             }
         )
+
+    def _notes(self) -> dict[str, Any]:
+        notes = {"writes": self.writes, "audit": [fields_of(entry) for entry in self.outbox]}
+        return {name: noted for name, noted in notes.items() if noted}
 
 
 def document_of(stored: Stored, key: str, owner: str, thread_id: str) -> Document:
@@ -163,7 +180,10 @@ def _decode(stored: Stored, owner: str, thread_id: str) -> Document:
     document = Document(owner, thread_id, etag=stored.etag)
     if ours is None:
         _decode_foreign(document, data, stored.modified)
-    elif "deleted_until" in ours:
+        return document
+    document.writes = tuple(ours.get("writes", ()))
+    document.outbox = tuple(map(entry_of, ours.get("audit", ())))
+    if "deleted_until" in ours:
         document.deleted_until = parse_time(ours["deleted_until"])
     else:
         document.shelf = shelf_of(ours.get("checkpoints") or {}, owner, thread_id)
@@ -173,7 +193,7 @@ def _decode(stored: Stored, owner: str, thread_id: str) -> Document:
 
 
 def _decode_thread(document: Document, data: dict[str, Any], ours: Mapping[str, Any]) -> None:
-    messages, language = _set_apart(document, data)
+    messages = _set_apart(document, data)
     start = 0
     for record in ours["turns"]:
         count = record["messages"]
@@ -191,7 +211,7 @@ def _decode_thread(document: Document, data: dict[str, Any], ours: Mapping[str, 
         id=document.id,
         owner=document.owner,
         title=ours["title"],
-        language=language,
+        language=next(language for language in _languages(document) if language is not None),
         turn_count=len(document.entries),
         created_at=parse_time(ours["created_at"]),
         updated_at=updated,
@@ -205,7 +225,7 @@ def _decode_foreign(document: Document, data: dict[str, Any], modified: datetime
     if data.keys().isdisjoint({"metadata", "new_versions"}):
         raise ValueError("not a conversation")
     document.foreign = True
-    messages, language = _set_apart(document, data)
+    messages = _set_apart(document, data)
     told = moment_of(document.rest["metadata"].get("timestamp"))
     document.entries = foreign_entries(messages, document.id, start=1, fallback=told or modified)
     texts = [from_json(message, "", 0, modified) for message in messages]
@@ -216,20 +236,26 @@ def _decode_foreign(document: Document, data: dict[str, Any], modified: datetime
         id=document.id,
         owner=document.owner,
         title=title or document.id,
-        language=language,
+        language=next(filter(None, _languages(document))),
         turn_count=len(document.entries),
         created_at=min([*started, modified]),
         updated_at=modified,
     )
 
 
-def _set_apart(document: Document, data: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """Return the messages and the language of an object; the rest of it goes into the document."""
+def _set_apart(document: Document, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of an object; the rest of it goes into the document."""
     state = data["state"]
     messages = state.pop("messages")
     if not isinstance(messages, list):
         raise TypeError("messages that are no list")
     data.setdefault("metadata", {})
     document.rest = data
-    language = state.get("language") or data["metadata"].get("language") or DEFAULT_LANGUAGE
-    return messages, str(language)
+    return messages
+
+
+def _languages(document: Document) -> list[str | None]:
+    """Return what an object may say of its language: the first that is told counts."""
+    state, metadata = document.rest["state"], document.rest["metadata"]
+    told = (state.get("language"), metadata.get("language"))
+    return [None if language is None else str(language) for language in told] + [DEFAULT_LANGUAGE]

@@ -22,6 +22,8 @@ _ELSEWHERE = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "Te
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"})
 _TRANSIENT = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "InternalError"})
 _FORBIDDEN = frozenset({401, 403})
+UNKNOWN_CLASS = frozenset({"InvalidStorageClass", "InvalidArgument"})
+"""What AWS and MinIO, and what Ceph say to a write in a storage class that they do not have."""
 
 
 class LostRace(Exception):
@@ -88,6 +90,15 @@ def ignored(location: Location) -> ChatcliError:
     return ConfigError(
         f"the S3 server of the bucket {location.bucket} ignores conditional writes: turns could be lost",
         hint="use a server that honours If-Match and If-None-Match, such as AWS S3, Ceph or MinIO",
+    )
+
+
+def unknown_class(location: Location, storage_class: str) -> ChatcliError:
+    """Return the error for a server that keeps nothing in the storage class of archived threads."""
+    return ConfigError(
+        f"the S3 server of the bucket {location.bucket} has no storage class {storage_class}"
+        " for archived threads",
+        hint="change archive_storage_class in the URL of the store, or leave it out",
     )
 
 

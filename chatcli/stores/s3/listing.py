@@ -8,10 +8,9 @@ threads take 20 HEAD requests besides the listing, and one for each other thread
 within the same seconds as those, unless its place is known (`recent`). Summaries that were read are
 held by ETag.
 
-An archived thread says so in its object. Beside it lies an empty object (`marks`), written after it
-and removed after it was taken back, so that lists need no summary of what they leave out. It counts
-only while it is not older than the thread's object; what a crash left between the two requests shows
-in a list of the wrong kind at worst, and is mended by the next attempt.
+An archived thread says so in its object. Beside it lies an empty object (`marks`), so that lists need
+no summary of what they leave out. It counts only for one version of the thread's object: so whatever
+a crash or a race left there, each thread is in the one list or in the other.
 
 Uses on different machines within the same moment are ordered as the server's clock could be told.
 """
@@ -129,7 +128,7 @@ class Listing:
             resting = {} if rest is None else await rest.among([*found])
             for thread_id, item in found.items():
                 mark = marked.get(thread_id, ())
-                is_marked = any(one.modified >= item.modified for one in mark)
+                is_marked = any(one.is_of(item) for one in mark)
                 if archived is None or (mark if archived else not is_marked):
                     modified = microseconds(item.modified)
                     uses = tuple(filter(None, map(last_use, resting.get(thread_id, ()))))

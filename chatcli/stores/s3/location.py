@@ -19,6 +19,17 @@ _SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The key of an object, and whose thread it is."""
+
+    key: str
+    owner: str
+    id: str
+    named: bool = False
+    """Whether another thread may have the same id but for case."""
+
+
+@dataclass(frozen=True, slots=True)
 class Location:
     """A bucket, a prefix in it, and what the URL says of how to get there."""
 
@@ -48,9 +59,13 @@ class Location:
         """Return the key of the checkpoints of a thread that is no conversation."""
         return f"{self.folder('chat_checkpoints', owner)}{check_thread_id(thread_id)}{_SUFFIX}"
 
-    def mark(self, owner: str, thread_id: str) -> str:
-        """Return the key of the empty object that marks a thread as archived."""
-        return f"{self.folder('chat_archived', owner)}{check_thread_id(thread_id)}"
+    def mark(self, owner: str, thread_id: str, etag: str | None) -> str:
+        """Return the key of the empty object that marks a thread as archived while its object has this ETag.
+
+        Without one it is the key that earlier versions marked it with.
+        """
+        of_version = "" if etag is None else f"~{etag}"
+        return f"{self.folder('chat_archived', owner)}{check_thread_id(thread_id)}{of_version}"
 
     def name(self, owner: str, thread_id: str) -> str:
         """Return the key of the object that holds the one spelling of an id."""

@@ -1,10 +1,14 @@
 """Empty objects whose keys say something of threads: lists of keys tell it, and nothing has to be read.
 
-``chat_archived/{id}`` marks a thread as archived. ``chat_idle/{id}~{etag}~{updated}~{used}`` tells that
-the object of a thread, where it has this ETag, was not written by a use of the thread: it was renamed,
-imported, encrypted anew. It says when the thread was last used (microseconds) and its place in the
-order of uses. An object for which there is no such key was last written within `IDLE` of its use.
-It is written before the object, so that a crash between the two leaves a key that counts for nothing.
+Each tells something of an object where it has one ETag, and is written before the object: a crash between
+the two, or whoever changes the object meanwhile, leaves a key that counts for nothing. An archived thread
+always has a mark of the version that it has in the bucket.
+
+``chat_archived/{id}~{etag}`` marks a thread as archived. (Earlier versions wrote ``chat_archived/{id}`` after
+the object: it counts while it is not older than that.) ``chat_idle/{id}~{etag}~{updated}~{used}`` tells that
+the object was not written by a use of the thread: it was renamed, imported, encrypted anew. It says when the
+thread was last used (microseconds) and its place in the order of uses. An object for which there is no such
+key was last written within `IDLE` of its use.
 Only an object older than ``chat_proof``, the first that is written to a bucket, was brought there from
 elsewhere: there nothing tells when its thread was used but the object itself.
 """
@@ -14,12 +18,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import md5
 
-from chatcli.models import Thread
 from chatcli.stores.s3.bucket import Bucket, Listed
 from chatcli.stores.s3.document import Document
-from chatcli.stores.s3.errors import LostRace, Unanswered
+from chatcli.stores.s3.errors import LostRace
 from chatcli.stores.s3.location import Location
 
 IDLE = timedelta(hours=1)
@@ -48,6 +52,10 @@ class Mark:
     key: str
     words: tuple[str, ...]
     modified: datetime
+
+    def is_of(self, item: Listed) -> bool:
+        """Tell whether a mark of archived threads counts for the object as it is listed."""
+        return self.words == (item.etag,) if self.words else self.modified >= item.modified
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,29 +121,49 @@ class Marks:
         found.setdefault(thread_id, []).append(Mark(item.key, tuple(words), item.modified))
 
 
-async def mark_archived(bucket: Bucket, thread: Thread) -> None:
-    """Write the mark of an archived thread anew, or remove the mark of one that is not."""
-    key = bucket.location.mark(thread.owner, thread.id)
-    await bucket.remove([key])
-    if thread.archived_at is not None:
-        with suppress(LostRace, Unanswered):  # somebody else wrote it; or it is found slower
-            await bucket.put(key, b"", etag=None)
-
-
-def idle_key(location: Location, document: Document, body: bytes, now: datetime) -> str | None:
-    """Return the key that belongs to an object about to be written with `body`; None if it needs none."""
+def keys_of(location: Location, document: Document, body: bytes, now: datetime) -> list[str]:
+    """Return the keys that belong to an object about to be written with `body`."""
     thread = document.thread
-    if thread is None or document.lease is not None or abs(now - thread.updated_at) <= IDLE:
-        return None
+    if thread is None:
+        return []
+    is_idle = document.lease is None and abs(now - thread.updated_at) > IDLE
+    if not is_idle and thread.archived_at is None:
+        return []
     etag = md5(body, usedforsecurity=False).hexdigest()
-    use = LastUse(etag, max(microseconds(thread.updated_at), 0), document.used)
-    return use.key(location, document.owner, document.id)
+    keys = [] if thread.archived_at is None else [location.mark(document.owner, document.id, etag)]
+    if is_idle:
+        use = LastUse(etag, max(microseconds(thread.updated_at), 0), document.used)
+        keys.append(use.key(location, document.owner, document.id))
+    return keys
 
 
-async def idle_keys(bucket: Bucket, owner: str, thread_id: str) -> list[str]:
-    """Return all keys that tell of uses of a thread."""
-    pages = bucket.pages(_folder(bucket.location, owner), prefix=f"{thread_id}~")
-    return [item.key async for page in pages for item in page]
+async def correct_marks(bucket: Bucket, before: Document, document: Document, body: bytes) -> None:
+    """Leave of the marks of a thread only the one of the version that was just written as `body`.
+
+    Where ETags are no digests, none could be written for that version before it was there.
+    """
+    location, wrong, etag = bucket.location, list[str](), document.etag
+    if document.thread is not None and document.thread.archived_at is not None:
+        digest = md5(body, usedforsecurity=False).hexdigest()
+        if etag != digest:
+            with suppress(LostRace):  # it is there
+                key = location.mark(document.owner, document.id, etag)
+                await bucket.patiently(partial(bucket.put, key, b"", etag=None))
+            wrong = [location.mark(document.owner, document.id, digest)]
+    if before.thread is not None and before.thread.archived_at is not None and before.etag != etag:
+        wrong += [location.mark(before.owner, before.id, version) for version in (None, before.etag)]
+    await bucket.remove(wrong)
+
+
+async def all_keys(bucket: Bucket, owner: str, thread_id: str) -> list[str]:
+    """Return all keys that tell of a thread, whatever version of it."""
+    folders = _folder(bucket.location, owner), bucket.location.folder("chat_archived", owner)
+    return [
+        item.key
+        for folder in folders
+        async for page in bucket.pages(folder, prefix=f"{thread_id}~")
+        for item in page
+    ]
 
 
 def _folder(location: Location, owner: str) -> str:

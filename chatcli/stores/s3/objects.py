@@ -3,7 +3,8 @@
 A change is applied to the held document and written if the object is still that one. A lost race
 means that the object is read again and the change applied to what it says now, refusals included: a
 held document is never the reason for one. A write that was not answered is read again too; it was
-carried out if the object is, byte for byte, what was sent, or if it holds the turn.
+carried out if the object is, byte for byte, what was sent, or if it holds the turn or the id of the
+change (`writes`), whoever wrote since.
 
 Where there are copies in Redis (`copies`), what is not held, or was changed elsewhere since, is taken
 from there instead of the bucket, and is believed no more than what is held.
@@ -11,44 +12,36 @@ from there instead of the bucket, and is believed no more than what is held.
 
 import asyncio
 import contextlib
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from chatcli.errors import ChatcliError, InvalidRequest, ThreadBusy
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.s3.bucket import UNCHANGED, Bucket, Stored
+from chatcli.stores.s3.burial import Buried, remove
 from chatcli.stores.s3.copies import Copies
 from chatcli.stores.s3.document import Document, document_of
 from chatcli.stores.s3.errors import LostRace, Unanswered
-from chatcli.stores.s3.marks import idle_key
+from chatcli.stores.s3.held import Held
+from chatcli.stores.s3.location import Place
+from chatcli.stores.s3.marks import all_keys, correct_marks, keys_of
 from chatcli.stores.s3.names import Names
+from chatcli.stores.s3.outbox import deliver, deliver_rest, record
 from chatcli.stores.s3.recent import Recent
 from chatcli.stores.s3.requests import rest, within
 from chatcli.stores.s3.summary import metadata_of
 from chatcli.stores.s3.threads import bury
 from chatcli.stores.s3.turns import Moment
+from chatcli.stores.s3.writes import Write
 from chatcli.text import is_generated_id
 
 T = TypeVar("T")
 
-HELD_BYTES = 32 * 1024 * 1024
-"""How many bytes of objects are held; what is held takes a few times as much."""
-
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The key of an object, and whose thread it is."""
-
-    key: str
-    owner: str
-    id: str
-    named: bool = False
-    """Whether another thread may have the same id but for case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +63,7 @@ class Objects:
         self._recent = recent
         self.holder = uuid4().hex
         self._names = Names(bucket)
-        self._held: OrderedDict[str, tuple[Document, int]] = OrderedDict()
-        self._held_bytes = 0
+        self._held = Held()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last_use = 0
 
@@ -94,19 +86,36 @@ class Objects:
         """Return what the object at `place` holds now; not to be changed."""
         return (await self._load(place)).document
 
-    async def change(self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool = False) -> T:
+    async def change(
+        self,
+        place: Place,
+        work: Callable[[Document, Moment], T],
+        *,
+        is_new: bool = False,
+        write: Write | None = None,
+        audit: AuditEntry | None = None,
+    ) -> T:
         """Apply `work` to the document at `place`, write it, and return what `work` returned.
 
         `work` may be called several times, each time with a copy of a newer document; it sets
         `Document.changed` where there is something to write. `is_new` expects nothing to be there.
+        A change that must not be made twice is given as `write`, the entry that tells of it as `audit`.
         """
         lock = self._locks.get(place.key)
         if lock is None:
             lock = self._locks[place.key] = asyncio.Lock()
         async with within(self.bucket), lock:
-            return await self._change(place, work, is_new=is_new)
+            return await self._change(place, work, is_new=is_new, write=write, audit=audit)
 
-    async def _change(self, place: Place, work: Callable[[Document, Moment], T], *, is_new: bool) -> T:
+    async def _change(
+        self,
+        place: Place,
+        work: Callable[[Document, Moment], T],
+        *,
+        is_new: bool = False,
+        write: Write | None = None,
+        audit: AuditEntry | None = None,
+    ) -> T:
         attempt = await self._begin(place, is_new=is_new)
         pause = _FIRST_PAUSE
         while True:
@@ -117,6 +126,9 @@ class Objects:
                 self._refuse_deleting(attempt.document, document)
             except ChatcliError:
                 if attempt.fresh:
+                    await deliver_rest(
+                        self.bucket, place.id, attempt.document.outbox, attempt.document.deleted_until
+                    )
                     raise
                 attempt = await self._load(place)
                 continue
@@ -125,27 +137,56 @@ class Objects:
                     return result
                 attempt = await self._load(place)
                 continue
-            body, claim = document.encode(), None
+            if write is not None:
+                document.sign(write.id)
+            document.outbox += () if audit is None else (audit,)
+            body, before, claim = document.encode(), attempt.document, None
             try:
-                claim = await self._claim(place, attempt.document, document)
-                document.etag = await self._put(place, document, body)
+                claim = await self._claim(place, before, document)
+                with (write or Write()).sent():
+                    document.etag = await self._put(place, document, body)
             except (LostRace, Unanswered) as trouble:
                 await rest(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 attempt = await self._load(place)
-                if attempt.body != body:
+                if attempt.body != body and not (write and write.is_made(before, attempt.document)):
                     etag = attempt.document.etag
                     if isinstance(trouble, LostRace) and etag is not None and etag == document.etag:
                         self.bucket.change_quotes()
                     continue
-                document.etag = attempt.document.etag
-            self._hold(place, document, len(body))
-            await self._confirm(place, document, claim)
-            await self._note(place, document, body)
+                document, body = attempt.document, attempt.body or body
+            self._held.put(place.key, document, len(body))
+            await self._finish(place, before, document, body, claim=claim, audit=audit)
             return result
 
+    async def _finish(
+        self,
+        place: Place,
+        before: Document,
+        document: Document,
+        body: bytes,
+        *,
+        claim: str | None,
+        audit: AuditEntry | None,
+    ) -> None:
+        """Do what is to be done after a document was written."""
+        await self._note(place, document, body)
+        with contextlib.suppress(ChatcliError):  # what is left counts for nothing
+            await correct_marks(self.bucket, before, document, body)
+        try:
+            for entry in document.outbox:
+                if entry == audit:
+                    await record(self.bucket, entry)
+                else:
+                    await deliver(self.bucket, place.id, [entry])
+            document.outbox = ()  # the next version of the object need not tell it
+        except ChatcliError:
+            if audit is not None:
+                raise
+        await self._confirm(place, document, claim)
+
     async def _begin(self, place: Place, *, is_new: bool) -> _Attempt:
-        held = self._held.get(place.key, (None,))[0]
+        held = self._held.get(place.key)
         known = held
         if is_new:
             known = held or Document(place.owner, place.id)
@@ -171,9 +212,9 @@ class Objects:
         is_archived = document.thread is not None and document.thread.archived_at is not None
         storage_class = self.bucket.location.archive_storage_class if is_archived else None
         summary = metadata_of(document)
-        if (idle := idle_key(self.bucket.location, document, body, self.bucket.clock.now())) is not None:
+        for key in keys_of(self.bucket.location, document, body, self.bucket.clock.now()):
             with contextlib.suppress(LostRace):  # it is there
-                await self.bucket.put(idle, b"", etag=None)
+                await self.bucket.put(key, b"", etag=None)
         return await self.bucket.put(
             place.key, body, etag=document.etag, summary=summary, storage_class=storage_class
         )
@@ -194,10 +235,15 @@ class Objects:
         """Take a thread back that was made while somebody made one whose id differs only in case."""
         if claim is None or await self._names.is_held(place.owner, place.id, claim):
             return
-        bury(document, self.moment())
-        await self._put(place, document, document.encode())
-        await self.bucket.remove([place.key])
-        self.forget(place)
+
+        def take_back(newer: Document, moment: Moment) -> datetime | None:
+            if newer.etag != document.etag:  # somebody goes on with it: that must not be lost
+                return None
+            return bury(newer, moment)
+
+        if await self._change(place, take_back, write=Write()) is None:
+            return
+        await self._remove(place)
         raise InvalidRequest(
             "a thread was made whose id differs only in case: the two can't both exist",
             hint="use that one, or another id",
@@ -213,43 +259,36 @@ class Objects:
 
     async def _load(self, place: Place) -> _Attempt:
         held = self._held.get(place.key)
-        etag = None if held is None else held[0].etag
+        etag = None if held is None else held.etag
         stored = await self.bucket.get(place.key, held=etag)
         if stored == UNCHANGED and held is not None:
-            self._held[place.key] = held
-            self._held.move_to_end(place.key)
-            return _Attempt(held[0])
-        self._release(place.key)
+            self._held.use(place.key)
+            return _Attempt(held)
+        self._held.forget(place.key)
         if not isinstance(stored, Stored):
             return _Attempt(Document(place.owner, place.id))
         document = document_of(stored, place.key, place.owner, place.id)
-        self._hold(place, document, len(stored.body))
+        self._held.put(place.key, document, len(stored.body))
         return _Attempt(document, stored.body)
 
-    def _hold(self, place: Place, document: Document, size: int) -> None:
-        self._release(place.key)
-        self._held[place.key] = document, size
-        self._held_bytes += size
-        while self._held_bytes > HELD_BYTES and len(self._held) > 1:
-            self._release(next(iter(self._held)))
-
-    def _release(self, key: str) -> Document | None:
-        """Stop holding a document, and return it."""
-        document, size = self._held.pop(key, (None, 0))
-        self._held_bytes -= size
-        return document
-
     def forget(self, place: Place) -> None:
-        """Stop holding what is not there any more."""
-        self._release(place.key)
+        """Stop holding what is not there any more, or is to be read again."""
+        self._held.forget(place.key)
 
-    async def remove(self, owner: str, thread_ids: Sequence[str], *, more: Sequence[str] = ()) -> None:
-        """Remove all that threads have, and what is at `more` keys. Nobody else may write to it."""
-        location = self.bucket.location
-        threads = [location.thread(owner, id_) for id_ in thread_ids]
-        beside = [
-            key for id_ in thread_ids for key in (location.mark(owner, id_), location.checkpoints(owner, id_))
-        ]
-        await self.bucket.remove([*threads, *beside, *more])
-        if self.copies is not None:
-            await self.copies.forget(threads)
+    # What goes ---------------------------------------------------------------------------------
+
+    async def delete(
+        self, place: Place, work: Callable[[Document, Moment], object], *, audit: AuditEntry | None = None
+    ) -> None:
+        """Bury the thread at `place` by `work`, which may refuse to, and remove what is left."""
+        await self.change(place, work, write=Write(), audit=audit)
+        await self._remove(place)
+
+    async def _remove(self, place: Place) -> None:
+        """Remove what was just buried."""
+        left = self._held.get(place.key)
+        self.forget(place)
+        keys = await all_keys(self.bucket, place.owner, place.id)
+        if left is not None and left.deleted_until is not None and not left.outbox:
+            buried = Buried(place.id, left.deleted_until, keys)
+            await remove(self.bucket, self.copies, place.owner, [buried])

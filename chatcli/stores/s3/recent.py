@@ -55,6 +55,11 @@ class Recent:
         if len(index.uses) > 2 * MOST:
             index.uses = dict(_newest(index.uses.items()))
 
+    def newest(self, owner: str) -> str | None:
+        """Return the thread with the last place that is known."""
+        index = self._indexes.get(owner)
+        return None if index is None else max(index.uses, key=lambda id_: index.uses[id_][1], default=None)
+
     async def load(self, owner: str) -> None:
         """Read the index, the first time."""
         index = self._index(owner)

@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 
 from chatcli.stores.s3.client import Client
 from chatcli.stores.s3.clock import ServerClock
-from chatcli.stores.s3.errors import Unanswered, refusal, unreachable, without_credentials
+from chatcli.stores.s3.errors import (
+    UNKNOWN_CLASS,
+    Unanswered,
+    refusal,
+    unknown_class,
+    unreachable,
+    without_credentials,
+)
 from chatcli.stores.s3.location import Location
 
 T = TypeVar("T")
@@ -68,8 +75,7 @@ class Requests:
                 failure = NotModified()
             else:
                 code = str(error.response.get("Error", {}).get("Code", ""))
-                meant = _MEANT.get(operation, frozenset())
-                failure = refusal(self.location, status, code, conditional=code in meant or status in meant)
+                failure = self._refusal(operation, options, status, code)
         except (NoCredentialsError, PartialCredentialsError):
             failure = without_credentials(self.location)
         except (BotoCoreError, ResponseParserError, OSError):
@@ -78,6 +84,13 @@ class Requests:
             self._observe(answer["ResponseMetadata"], sent)
             return answer
         raise failure  # out here, so that it has no context: that may quote what was sent
+
+    def _refusal(self, operation: str, options: dict[str, Any], status: int, code: str) -> Exception:
+        storage_class = options.get("StorageClass")
+        if storage_class is not None and code in UNKNOWN_CLASS:
+            return unknown_class(self.location, storage_class)
+        meant = _MEANT.get(operation, frozenset())
+        return refusal(self.location, status, code, conditional=code in meant or status in meant)
 
     def _observe(self, told: dict[str, Any], sent: float) -> None:
         date = told.get("HTTPHeaders", {}).get("date")

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from chatcli.errors import (
     ChatcliError,
+    ConfigError,
     InvalidRequest,
     StoreDenied,
     ThreadArchived,
@@ -21,21 +21,22 @@ from chatcli.stores.base import Begun, CheckpointRow, Expiry, Hit, Lease, NewTur
 from chatcli.stores.matching import words_of
 from chatcli.stores.records import AuditEntry, arrival
 from chatcli.stores.rewriting import Rewriter
-from chatcli.stores.s3 import threads, turns
+from chatcli.stores.s3 import forking, threads, turns
 from chatcli.stores.s3.bucket import Bucket
 from chatcli.stores.s3.checkpoints import S3Checkpoints
 from chatcli.stores.s3.client import Access, Client
 from chatcli.stores.s3.copies import Copies
+from chatcli.stores.s3.cursors import place_of, query_mark
 from chatcli.stores.s3.document import Document
 from chatcli.stores.s3.listing import Listing
-from chatcli.stores.s3.location import Location
-from chatcli.stores.s3.marks import idle_keys, mark_archived
-from chatcli.stores.s3.objects import Objects, Place
+from chatcli.stores.s3.location import Location, Place
+from chatcli.stores.s3.objects import Objects
 from chatcli.stores.s3.recent import Recent
 from chatcli.stores.s3.rewriting import rewrite
+from chatcli.stores.s3.sampling import sample
 from chatcli.stores.s3.searching import Searcher
 from chatcli.stores.s3.sweeping import Sweeper
-from chatcli.stores.s3.turns import Moment
+from chatcli.stores.s3.writes import Write
 from chatcli.text import THREAD_ID, is_generated_id
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class S3Store(S3Checkpoints):
             begun = await self._objects.change(
                 place, lambda document, moment: turns.begin(document, new, moment), is_new=is_new
             )
-        except (InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
+        except (ConfigError, InvalidRequest, ThreadArchived, ThreadBusy, ThreadNotFound):
             raise
         except BaseException:  # the turn may have begun all the same, and nobody will end it
             self._part_with(lease)
@@ -137,8 +138,8 @@ class S3Store(S3Checkpoints):
         archived: bool | None = False,
         prefix: str = "",
     ) -> Page:
-        query = f"{zlib.crc32(repr((owner, archived, prefix)).encode()):08x}"
-        below = None if cursor is None else _place_of(cursor, query)
+        query = query_mark(owner, archived, prefix)
+        below = None if cursor is None else place_of(cursor, query)
         if prefix and THREAD_ID.fullmatch(f"{prefix}x") is None:  # no id begins like that
             return Page(())
         found = await self._listing.newest(
@@ -149,30 +150,30 @@ class S3Store(S3Checkpoints):
         more = len(found) > len(page) > 0
         return Page(listed, f"{query}-{page[-1].used}-{listed[-1].id}" if more else None)
 
+    async def sample(self, owner: str) -> Thread | None:
+        """Look while the server is put to the proof: who asks this is about to write."""
+        look = sample(self._bucket, self._listing, self._recent, owner)
+        return (await asyncio.gather(look, self._bucket.prove()))[0]
+
     async def rename(self, owner: str, thread_id: str, title: str) -> Thread:
-        return await self._change(owner, thread_id, lambda document, _: threads.rename(document, title))
+        place = self._objects.thread(owner, thread_id)
+        return await self._objects.change(place, lambda document, _: threads.rename(document, title))
 
     async def clear(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> Thread:
-        thread = await self._change(owner, thread_id, threads.clear)
+        place = self._objects.thread(owner, thread_id)
+        thread = await self._objects.change(place, threads.clear, write=Write(), audit=audit)
         await self._bucket.remove([self._bucket.location.checkpoints(owner, thread_id)])
-        await self._note(audit)
         return thread
 
     async def delete(self, owner: str, thread_id: str, *, audit: AuditEntry | None = None) -> None:
         """Bury the thread in its object, which nobody else may write to then, and remove what is left."""
-        await self._change(owner, thread_id, threads.condemn)
-        self._objects.forget(self._objects.thread(owner, thread_id))
-        more = await idle_keys(self._bucket, owner, thread_id)
-        await self._objects.remove(owner, [thread_id], more=more)
-        await self._note(audit)
+        await self._objects.delete(self._objects.thread(owner, thread_id), threads.condemn, audit=audit)
 
     async def archive(
         self, owner: str, thread_id: str, *, archived: bool, audit: AuditEntry | None = None
     ) -> Thread:
-        thread = await self._change(owner, thread_id, partial(threads.archive, archived=archived))
-        await mark_archived(self._bucket, thread)
-        await self._note(audit)
-        return thread
+        place, archive = self._objects.thread(owner, thread_id), partial(threads.archive, archived=archived)
+        return await self._objects.change(place, archive, write=Write(), audit=audit)
 
     # Threads' life -----------------------------------------------------------------------------
 
@@ -187,9 +188,7 @@ class S3Store(S3Checkpoints):
     async def sweep(
         self, owner: str, expiry: Expiry, *, limit: int, cursor: str | None = None, dry_run: bool = False
     ) -> Sweep:
-        step = await self._sweeper.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
-        await self._note(None if dry_run else expiry.entry_of(step))
-        return step
+        return await self._sweeper.sweep(owner, expiry, limit=limit, cursor=cursor, dry_run=dry_run)
 
     async def newest_use(self, owner: str) -> datetime | None:
         return await self._listing.newest_use(owner)
@@ -197,35 +196,19 @@ class S3Store(S3Checkpoints):
     async def fork(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
         source = await self._read(owner, thread_id)
         source.found()
-        return await self._fork(source, fork_id, title, turns)
+        return await forking.fork(self._objects, source, fork_id, title=title, turns=turns)
 
     async def undo(self, owner: str, thread_id: str, *, fork_id: str, title: str, turns: int) -> Thread:
-        source = await self._read(owner, thread_id)
-        threads.check_undo(source, self._objects.moment(), turns)
-        fork = await self._fork(source, fork_id, title, len(source.entries))
-
-        def cut(document: Document, moment: Moment) -> None:
-            if document.etag != source.etag:
-                raise ThreadBusy(
-                    f"the thread {thread_id} was used meanwhile", hint="try again", retry_after=1.0
-                )
-            threads.cut(document, moment, turns)
-
-        try:
-            await self._change(owner, thread_id, cut)
-        except ChatcliError:
-            await self.delete(owner, fork_id)
-            raise
-        return fork
+        place = self._objects.thread(owner, thread_id)
+        return await forking.undo(self._objects, place, fork_id, title=title, turns=turns)
 
     async def import_thread(self, thread: Thread, turns: Sequence[Turn]) -> bool:
         thread, turns = arrival(thread, turns)
         place = self._objects.thread(thread.owner, thread.id)
         is_written = await self._objects.change(
-            place, lambda document, moment: threads.bring(document, thread, turns, moment)
+            place, lambda document, moment: threads.bring(document, thread, turns, moment), write=Write()
         )
-        if is_written and thread.archived_at is not None:
-            await mark_archived(self._bucket, thread)
+        self._objects.forget(place)  # who looks at what was written sees what there is in the bucket
         return is_written
 
     # Everything --------------------------------------------------------------------------------
@@ -234,7 +217,10 @@ class S3Store(S3Checkpoints):
         return await self._listing.owners()
 
     async def rewrite(self, owner: str, thread_id: str, rewriter: Rewriter) -> bool:
-        return await self._change(owner, thread_id, lambda document, _: rewrite(document, rewriter))
+        place = self._objects.thread(owner, thread_id)
+        return await self._objects.change(
+            place, lambda document, _: rewrite(document, rewriter), write=Write()
+        )
 
     # Life --------------------------------------------------------------------------------------
 
@@ -266,17 +252,6 @@ class S3Store(S3Checkpoints):
     async def _read(self, owner: str, thread_id: str) -> Document:
         return await self._objects.read(self._objects.thread(owner, thread_id))
 
-    async def _change(self, owner: str, thread_id: str, work: Callable[[Document, Moment], T]) -> T:
-        return await self._objects.change(self._objects.thread(owner, thread_id), work)
-
-    async def _fork(self, source: Document, fork_id: str, title: str, turns: int) -> Thread:
-        place = self._objects.thread(source.owner, fork_id)
-        return await self._objects.change(
-            place,
-            lambda document, moment: threads.fork_into(document, source, moment, title=title, turns=turns),
-            is_new=is_generated_id(fork_id),
-        )
-
     def _part_with(self, lease: Lease) -> None:
         """Make an orphan of the turn, in a task of its own."""
         task = asyncio.create_task(self._let_go(self._objects.thread(lease.owner, lease.thread_id), lease))
@@ -286,11 +261,3 @@ class S3Store(S3Checkpoints):
     async def _let_go(self, place: Place, lease: Lease) -> None:
         with contextlib.suppress(ChatcliError):
             await self._objects.change(place, lambda document, moment: turns.let_go(document, lease, moment))
-
-
-def _place_of(cursor: str, query: str) -> tuple[int, str]:
-    mark, _, place = cursor.partition("-")
-    used, dash, thread_id = place.partition("-")
-    if mark != query or not dash or not (used.isascii() and used.isdecimal() and len(used) < 19):  # noqa: PLR2004
-        raise InvalidRequest("that is not a cursor of this list", hint="begin again without a cursor")
-    return int(used), thread_id

@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 from chatcli.models import Thread, format_time, parse_time
+from chatcli.stores.records import AuditEntry
 from chatcli.stores.s3.document import Document
+from chatcli.stores.s3.outbox import entry_of, fields_of
 
 _LONGEST = 1900
 """Characters; all metadata of an object may have 2,048."""
@@ -29,6 +31,10 @@ class Summary:
     lease_until: datetime | None = None
     deleted_until: datetime | None = None
     text_bytes: int = 0
+    writes: tuple[str, ...] = ()
+    """Where the thread is being deleted: the id of the change that did it."""
+    outbox: tuple[AuditEntry, ...] = ()
+    """What the audit may not tell yet."""
     damaged: bool = False
     """Whether the object can't be read."""
 
@@ -47,18 +53,22 @@ def summarize(document: Document, etag: str) -> Summary:
         lease_until=None if until is None else parse_time(until),
         deleted_until=document.deleted_until,
         text_bytes=document.text_bytes,
+        writes=document.writes,
+        outbox=document.outbox,
     )
 
 
 def metadata_of(document: Document) -> str | None:
     """Return the summary of a document as it goes with its object; None if it is too long."""
     thread, deleted = document.thread, document.deleted_until
+    due = {"e": [fields_of(entry) for entry in document.outbox]} if document.outbox else {}
     if deleted is not None:
-        return _pack({"d": format_time(deleted)})
+        return _pack({"d": format_time(deleted), "w": document.writes, **due})
     if thread is None:
         return None
     return _pack(
         {
+            **due,
             "t": thread.title,
             "l": thread.language,
             "n": thread.turn_count,
@@ -78,8 +88,10 @@ def summary_of(text: str, etag: str, owner: str, thread_id: str) -> Summary | No
     """Return what `metadata_of` wrote, or None if it makes no sense."""
     try:
         data = orjson.loads(urlsafe_b64decode(text))
+        outbox = tuple(map(entry_of, data.get("e", ())))
         if "d" in data:
-            return Summary(None, etag=etag, deleted_until=parse_time(data["d"]))
+            until, writes = parse_time(data["d"]), tuple(data.get("w", ()))
+            return Summary(None, etag=etag, deleted_until=until, writes=writes, outbox=outbox)
         thread = Thread(
             id=thread_id,
             owner=owner,
@@ -92,7 +104,8 @@ def summary_of(text: str, etag: str, owner: str, thread_id: str) -> Summary | No
             system=data["s"],
             model=data["m"],
         )
-        return Summary(thread, data["o"], etag, _moment(data["r"]), text_bytes=data["b"])
+        used, lease_until = data["o"], _moment(data["r"])
+        return Summary(thread, used, etag, lease_until, text_bytes=data["b"], outbox=outbox)
     except (ValueError, KeyError, TypeError):
         return None
 

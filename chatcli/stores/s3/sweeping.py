@@ -2,34 +2,35 @@
 
 A list of keys tells of most threads that they were used since; nothing is read of those, they are only
 counted. The others are read (HEAD) and put in order, some hundred at a time. Each that is expired is
-buried on the condition that it is still as it was seen, then removed.
+buried on the condition that it is still as it was seen, and removed when the audit tells it. What goes
+wrong with one thread does not keep the step from telling what became of the others.
 """
 
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chatcli.errors import InvalidRequest
-from chatcli.models import Thread
-from chatcli.stores.base import LEASE_SECONDS, Expiry, Sweep
-from chatcli.stores.s3.document import Document
-from chatcli.stores.s3.errors import LostRace, Unanswered
+from chatcli.stores.base import Expiry, Sweep
+from chatcli.stores.s3.burial import remove
 from chatcli.stores.s3.listing import READERS, Candidate, Listing, batches
 from chatcli.stores.s3.marks import microseconds
 from chatcli.stores.s3.objects import Objects
-from chatcli.stores.s3.summary import Summary, metadata_of
-from chatcli.stores.s3.threads import bury
+from chatcli.stores.s3.outbox import deliver
+from chatcli.stores.s3.removal import Removal, bury_object
+from chatcli.stores.s3.summary import Summary
+from chatcli.stores.s3.writes import Write
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 PLANNED = 1000
 """Threads whose order a cleanup knows in advance."""
 
-_SMALLEST = 128
-"""Bytes; a smaller object is no thread, but what is left of one."""
-
-_HASTE = LEASE_SECONDS / 3
-"""Seconds after which what was buried is removed: long before somebody else may write there."""
+_SMALLEST = 768
+"""Bytes; a smaller object may be no thread, but what is left of one."""
 
 _START = 0, ""
 
@@ -87,16 +88,28 @@ class Sweeper:
         newest = await self._listing.newest(owner, limit=expiry.keep, archived=None) if expiry.keep else []
         kept = {summary.thread.id for summary in newest if summary.thread is not None}
         removal = Removal(self._objects, self._listing, owner, expiry, kept, dry_run=dry_run)
+        failure: BaseException | None = None
+        done = 0
         for batch in batches(step, READERS):
-            await asyncio.gather(*(removal.consider(candidate) for _, _, candidate in batch))
+            results = await asyncio.gather(
+                *(removal.consider(candidate) for _, _, candidate in batch), return_exceptions=True
+            )
             await removal.flush(at_once=False)
+            failure = next(filter(None, results), None)
+            done += len(batch) if failure is None else results.index(failure)
+            if failure is not None:
+                break
         await removal.flush(at_once=True)
-        if len(left) > len(step):
-            ended = Sweep(len(step), (), (), str(_Place(place.begun, step[-1][:2])) if step else cursor)
+        if failure is not None and not removal.removed:
+            raise failure
+        if len(left) > done:  # where it failed the next step goes on, and fails if nothing has changed
+            end = left[done - 1][:2] if done else place.done
+            scanned = max(done, len(removal.removed) + len(removal.busy))
+            ended = Sweep(scanned, (), (), str(_Place(place.begun, end)))
         elif plan.end is not None:
-            ended = Sweep(len(step), (), (), str(_Place(plan.end)))
+            ended = Sweep(done, (), (), str(_Place(plan.end)))
         else:
-            ended = _counted(len(step), plan.others, limit)
+            ended = _counted(done, plan.others, limit)
         return Sweep(
             scanned=ended.scanned,
             removed=tuple(removal.removed[id_] for _, id_, _ in step if id_ in removal.removed),
@@ -159,92 +172,11 @@ class Sweeper:
         if until is None:
             return False
         is_due = not dry_run and until <= self._objects.bucket.clock.now()
-        if is_due and await bury_object(self._objects, owner, candidate, summary.etag) is not None:
-            await _remove(self._objects, owner, [candidate])
+        left = await bury_object(self._objects, owner, candidate, summary, Write()) if is_due else None
+        if left is not None:
+            await deliver(self._objects.bucket, left.id, left.outbox)
+            await remove(self._objects.bucket, self._objects.copies, owner, [left])
         return True
-
-
-class Removal:
-    """One step of a cleanup."""
-
-    def __init__(
-        self, objects: Objects, listing: Listing, owner: str, expiry: Expiry, kept: set[str], *, dry_run: bool
-    ) -> None:
-        self._objects = objects
-        self._listing = listing
-        self._owner = owner
-        self._expiry = expiry
-        self._kept = kept
-        self._dry_run = dry_run
-        self._buried: list[tuple[datetime, Candidate]] = []
-        self.removed: dict[str, Thread] = {}
-        self.busy: set[str] = set()
-        self.freed = 0
-
-    async def consider(self, candidate: Candidate) -> None:
-        """Remove the thread if it is expired and nobody runs a turn on it, at this very moment."""
-        while True:
-            summary = await self._listing.summary(self._owner, candidate)
-            thread = None if summary is None else summary.thread
-            if summary is None or thread is None or not self._is_expired(thread):
-                return
-            if summary.is_live(self._objects.bucket.clock.now()):
-                self.busy.add(candidate.id)
-                return
-            if not self._dry_run:
-                self._listing.forget(candidate.key)
-                until = await bury_object(self._objects, self._owner, candidate, summary.etag)
-                if until is None:  # it was used or changed: look again
-                    candidate = replace(candidate, etag="")
-                    continue
-                self._buried.append((until, candidate))
-            self.removed[candidate.id] = thread
-            self.freed += summary.text_bytes
-            return
-
-    async def flush(self, *, at_once: bool) -> None:
-        """Remove what was buried, before somebody else may write there.
-
-        What it is too late for stays buried, and goes with the next cleanup.
-        """
-        if not self._buried:
-            return
-        now = self._objects.bucket.clock.now()
-        left = (min(until for until, _ in self._buried) - now).total_seconds()
-        if not at_once and left > LEASE_SECONDS - _HASTE:
-            return
-        in_time = [one for until, one in self._buried if (until - now).total_seconds() > _HASTE]
-        self._buried.clear()
-        await _remove(self._objects, self._owner, in_time)
-
-    def _is_expired(self, thread: Thread) -> bool:
-        return (
-            thread.updated_at < self._expiry.before
-            and thread.id not in self._kept
-            and (thread.archived_at is not None or not self._expiry.archived_only)
-        )
-
-
-async def bury_object(objects: Objects, owner: str, candidate: Candidate, etag: str) -> datetime | None:
-    """Leave nothing in an object if it is still the one with `etag`; return until when it is ours."""
-    document = Document(owner, candidate.id, etag=etag)
-    bury(document, objects.moment())
-    objects.forget(objects.thread(owner, candidate.id))
-    try:
-        await objects.bucket.put(candidate.key, document.encode(), etag=etag, summary=metadata_of(document))
-    except LostRace:
-        return None
-    except Unanswered:
-        found = await objects.bucket.head(candidate.key)
-        if found is None or found.summary != metadata_of(document):
-            return None
-    return document.deleted_until
-
-
-async def _remove(objects: Objects, owner: str, candidates: Sequence[Candidate]) -> None:
-    location = objects.bucket.location
-    idle = [use.key(location, owner, one.id) for one in candidates for use in one.idle]
-    await objects.remove(owner, [one.id for one in candidates], more=idle)
 
 
 def _counted(scanned: int, rest: int, limit: int) -> Sweep:

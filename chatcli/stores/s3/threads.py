@@ -1,7 +1,7 @@
 """What is done to whole threads within one document. Everything may be done again to a newer document."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chatcli.errors import InvalidRequest
 from chatcli.frozen import replace
@@ -36,23 +36,24 @@ def archive(document: Document, moment: Moment, *, archived: bool) -> Thread:
     refuse_busy(document, moment.now)
     if archived != (thread.archived_at is not None):
         document.thread = replace(thread, archived_at=moment.now if archived else None)
-        document.changed = True
+    document.changed = True  # its mark may be missing
     return document.found()
 
 
-def condemn(document: Document, moment: Moment) -> None:
+def condemn(document: Document, moment: Moment) -> datetime:
     """Turn the object into what says that the thread is deleted, and that it is about to go."""
     document.found()
     refuse_busy(document, moment.now)
-    bury(document, moment)
+    return bury(document, moment)
 
 
-def bury(document: Document, moment: Moment) -> None:
-    """Leave nothing in the object but the time until which nobody else may write to it."""
+def bury(document: Document, moment: Moment) -> datetime:
+    """Leave nothing in the object but the time until which nobody else may write to it; return that."""
     document.thread, document.entries, document.lease, document.rest = None, [], None, {}
     document.shelf = Shelf()
     document.deleted_until = moment.now + timedelta(seconds=LEASE_SECONDS)
     document.changed = True
+    return document.deleted_until
 
 
 def fork_into(document: Document, source: Document, moment: Moment, *, title: str, turns: int) -> Thread:

@@ -41,6 +41,8 @@ def begin(document: Document, new: NewTurn, moment: Moment) -> Begun:
             return Begun(thread, answered, created=False, lease=None)
         refuse_busy(document, moment.now)
         refuse_archived(thread)
+        if new.admission is not None:
+            new.admission.admit(thread, context(document, limit=new.context_limit))
         end_orphan(document, moment.now)
     turn = Turn(
         id=new.turn_id,
@@ -112,7 +114,7 @@ def let_go(document: Document, lease: Lease, moment: Moment) -> None:
         document.changed = True
 
 
-def context(document: Document, *, limit: int, before: int | None) -> tuple[Message, ...]:
+def context(document: Document, *, limit: int, before: int | None = None) -> tuple[Message, ...]:
     """Walk back from the newest turn until `limit` messages of answered turns are found."""
     found: list[Message] = []
     last = len(document.entries) if before is None else min(before - 1, len(document.entries))
