@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum
+from pathlib import Path
 from tempfile import TemporaryFile
 
 from chatcli.errors import (
@@ -79,6 +80,21 @@ class Roll:
     def close(self) -> None:
         """Give the file up."""
         self._file.close()
+
+
+def check_source(url: str) -> None:
+    """Raise `ConfigError` where no store can be read: with no thread copied, all would look well."""
+    scheme = url.partition("://")[0].lower()
+    if scheme == "memory":
+        raise ConfigError(
+            "a store in memory begins empty: there is nothing to copy from it",
+            hint="name a store with --from",
+        )
+    if scheme == "sqlite":
+        from chatcli.stores.sqlite import path_of
+
+        if not Path(path_of(url)).exists():
+            raise ConfigError(f"there is no store at {path_of(url)}", hint="look at the path after --from")
 
 
 async def call_roll(source: ThreadStore, *, owner: str | None, archived: bool | None) -> Roll:
