@@ -75,6 +75,8 @@ class Client:
         stack, self._stack, self._client = self._stack, None, None
         if stack is not None and self._loop is asyncio.get_running_loop():
             await stack.aclose()
+            # Transports close their sockets in the loop's next round.
+            await asyncio.sleep(0)
 
     async def _open(self) -> None:
         session = _session_of(self._access)
